@@ -1,0 +1,315 @@
+/**
+ * The machine: nodes, zones, and everything that hangs on them.
+ *
+ * All state of an emulated machine is reachable from one Machine; functions take it as their first
+ * argument and nothing is global, so two machines in one process never touch each other. State is
+ * plain data (typed arrays, numbers, instances without closures), so that it can be saved, restored
+ * and hashed. What the running kernel decides is in `kernel`, a table of functions.
+ * Linux: include/linux/mmzone.h (struct zone, pglist_data), page_alloc.c (zonelists).
+ */
+import { BUG_ON } from '../lib/bug.ts';
+import type { Clock } from '../lib/clock.ts';
+import type { Prng } from '../lib/prng.ts';
+import { __GFP_DMA, __GFP_DMA32, __GFP_HIGHMEM, __GFP_MOVABLE, MIGRATE_TYPES } from './gfp.ts';
+import type { Memmap, nid_t, order_t, pfn_t } from './page.ts';
+import type { MmTrace } from './trace.ts';
+import { NR_VM_EVENT_ITEMS, NR_VM_ZONE_STAT_ITEMS } from './vmstat.ts';
+
+export const WMARK_MIN = 0;
+export const WMARK_LOW = 1;
+export const WMARK_HIGH = 2;
+
+// LRU lists of a zone, in the order of their counters.
+export const LRU_INACTIVE_ANON = 0;
+export const LRU_ACTIVE_ANON = 1;
+export const LRU_INACTIVE_FILE = 2;
+export const LRU_ACTIVE_FILE = 3;
+export const LRU_UNEVICTABLE = 4;
+export const NR_LRU_LISTS = 5;
+
+export const DEF_PRIORITY = 12;
+export const SWAP_CLUSTER_MAX = 32;
+export const PAGEVEC_SIZE = 14;
+export const PAGE_ALLOC_COSTLY_ORDER = 3;
+
+/** What the architecture and the configuration fix: the same for the life of a machine. */
+export interface Shape {
+  readonly machine: string;
+  /** log2 of the page size. */
+  readonly page_shift: number;
+  /** Orders are 0 .. max_order-1. */
+  readonly max_order: number;
+  readonly pageblock_order: order_t;
+  /** Names by zone index: what gfp masks and lowmem reserves are indexed by. */
+  readonly zone_names: readonly string[];
+  /** Zone indexes; -1 where the configuration lacks the zone. */
+  readonly ZONE_DMA: number;
+  readonly ZONE_DMA32: number;
+  readonly ZONE_NORMAL: number;
+  readonly ZONE_HIGHMEM: number;
+  readonly ZONE_MOVABLE: number;
+  /** Frames per memmap section: pfn_valid is decided per section. */
+  readonly section_nr_pages: number;
+  /** Flat memory: pageblock types are indexed from the zone's start, not by aligned blocks. */
+  readonly flatmem: boolean;
+  /** sizeof(struct page) of the real kernel, for the memmap deduction and printed addresses. */
+  readonly sizeof_struct_page: number;
+  readonly nr_cpus: number;
+  /** Built with NUMA: node files, numa counters, zonelists by distance. */
+  readonly numa: boolean;
+  /** Built with COMPACTION: the series' files and counters exist. */
+  readonly compaction: boolean;
+}
+
+/** One CPU's lists of single pages in one zone (mmzone.h: struct per_cpu_pages). */
+export class PerCpuPages {
+  count = 0;
+  high = 0;
+  batch = 1;
+  /** The head row of the first list; the lists follow each other. */
+  readonly lists: number;
+  readonly nr_lists: number;
+
+  constructor(lists: number, nr_lists: number) {
+    this.lists = lists;
+    this.nr_lists = nr_lists;
+  }
+}
+
+export class Zone {
+  /** nid * MAX_NR_ZONES + zone_idx. */
+  readonly id: number;
+  readonly nid: nid_t;
+  readonly zone_idx: number;
+  readonly name: string;
+  readonly zone_start_pfn: pfn_t;
+  /** Frames from start to end, holes included. */
+  readonly spanned_pages: number;
+  /** Frames less holes, memmap and boot reserve: what watermarks are computed from. */
+  present_pages: number;
+
+  /** Free blocks per order, all types together. */
+  readonly nr_free: Int32Array;
+  /** Head row of the list of order o and type t: free_list + o * MIGRATE_TYPES + t. */
+  readonly free_list: number;
+  /** Head row of LRU list l: lru + l. */
+  readonly lru: number;
+  readonly pageset: PerCpuPages[] = [];
+
+  readonly watermark: Int32Array = new Int32Array(3);
+  /** Pages kept from requests that could have used higher zones, by their zone index. */
+  readonly lowmem_reserve: Int32Array;
+  readonly vm_stat: Int32Array = new Int32Array(NR_VM_ZONE_STAT_ITEMS);
+
+  /** Type per pageblock; index with pageblock_index. */
+  readonly pageblock_flags: Uint8Array;
+  /** The pfn that index 0 of pageblock_flags stands for. */
+  readonly pageblock_base: pfn_t;
+
+  pages_scanned = 0;
+  all_unreclaimable = 0;
+  prev_priority = DEF_PRIORITY;
+  inactive_ratio = 1;
+  /** LRU balance: pages scanned and rotated lately, [anon, file]. */
+  readonly recent_scanned: Float64Array = new Float64Array(2);
+  readonly recent_rotated: Float64Array = new Float64Array(2);
+  /** Scan requests below SWAP_CLUSTER_MAX saved up, per LRU list. */
+  readonly nr_saved_scan: Float64Array = new Float64Array(NR_LRU_LISTS);
+
+  // Deferral of direct compaction, of the preferred zone (compaction.h).
+  compact_considered = 0;
+  compact_defer_shift = 0;
+
+  constructor(
+    m: Memmap,
+    shape: Shape,
+    nid: nid_t,
+    zone_idx: number,
+    start_pfn: pfn_t,
+    spanned_pages: number,
+    present_pages: number,
+  ) {
+    this.id = nid * shape.zone_names.length + zone_idx;
+    this.nid = nid;
+    this.zone_idx = zone_idx;
+    this.name = shape.zone_names[zone_idx]!;
+    this.zone_start_pfn = start_pfn;
+    this.spanned_pages = spanned_pages;
+    this.present_pages = present_pages;
+    this.nr_free = new Int32Array(shape.max_order);
+    this.free_list = m.new_list_heads(shape.max_order * MIGRATE_TYPES);
+    this.lru = m.new_list_heads(NR_LRU_LISTS);
+    this.lowmem_reserve = new Int32Array(shape.zone_names.length);
+    const block = 2 ** shape.pageblock_order;
+    this.pageblock_base = shape.flatmem ? start_pfn : start_pfn - (start_pfn % block);
+    const span = start_pfn + spanned_pages - this.pageblock_base;
+    this.pageblock_flags = new Uint8Array(Math.ceil(span / block));
+  }
+}
+
+/** One past the zone's last frame. */
+export function zone_end_pfn(zone: Zone): pfn_t {
+  return zone.zone_start_pfn + zone.spanned_pages;
+}
+
+/** A node: its zones and where its requests go (mmzone.h: pglist_data). */
+export class Pgdat {
+  readonly nid: nid_t;
+  readonly node_start_pfn: pfn_t;
+  readonly node_spanned_pages: number;
+  /** Frames without holes, memmap included: nodeN/meminfo's MemTotal. */
+  node_present_pages = 0;
+  /** Populated zones by rising index. */
+  readonly zones: Zone[] = [];
+  /** [0] all nodes by preference, [1] this node only: zones in the order they are tried. */
+  readonly node_zonelists: Zone[][] = [[], []];
+  /** CPUs of this node. */
+  readonly cpus: number[] = [];
+  kswapd_max_order = 0;
+
+  constructor(nid: nid_t, start_pfn: pfn_t, spanned_pages: number) {
+    this.nid = nid;
+    this.node_start_pfn = start_pfn;
+    this.node_spanned_pages = spanned_pages;
+  }
+}
+
+/** What a kernel decides and the shared mechanics call. One constant table a kernel. */
+export interface KernelProfile {
+  readonly name: string;
+  /** Lists of a PerCpuPages. */
+  readonly nr_pcp_lists: number;
+  /**
+   * A freed block of an order below this goes to the tail of its list when the next merge is
+   * likely: its buddy's parent is free as a whole (__free_one_page). Orders from the top:
+   * 1 means all but the largest.
+   */
+  readonly tail_insert_margin: number;
+  /** Sets high and batch of a new PerCpuPages (page_alloc.c: setup_pageset, zone_batchsize). */
+  setup_pageset(m: Machine, zone: Zone, pcp: PerCpuPages): void;
+  /**
+   * __alloc_pages_nodemask through the zonelist of `nid` (the current CPU's node when < 0).
+   * Returns the first frame of the block, with one reference, or -1.
+   */
+  alloc_pages(m: Machine, gfp: number, order: order_t, nid?: nid_t): pfn_t | -1;
+  /** __free_pages: drops a reference, frees the block when it was the last. */
+  __free_pages(m: Machine, pfn: pfn_t, order: order_t): void;
+  /** Frees a block whose count is 0 already. */
+  __free_pages_ok(m: Machine, pfn: pfn_t, order: order_t): void;
+  /** Frees a single page whose count is 0 already, to this CPU's lists. */
+  free_hot_cold_page(m: Machine, pfn: pfn_t, cold: boolean): void;
+  /** Gives all of one CPU's lists back to the buddy lists. */
+  drain_pages(m: Machine, cpu: number): void;
+  /** Recomputes watermarks, reserves and ratios after min_free_kbytes or a ratio changed. */
+  setup_per_zone_wmarks(m: Machine): void;
+  setup_per_zone_lowmem_reserve(m: Machine): void;
+}
+
+/** The pages of one CPU on their way to one LRU list (pagevec.h: struct pagevec). */
+export class Pagevec {
+  nr = 0;
+  readonly pages: Int32Array = new Int32Array(PAGEVEC_SIZE);
+}
+
+export class Machine {
+  readonly shape: Shape;
+  readonly kernel: KernelProfile;
+  readonly memmap: Memmap;
+  readonly clock: Clock;
+  readonly prng: Prng;
+  readonly trace: MmTrace;
+
+  /** By zone id; undefined where a node lacks the zone. */
+  readonly zones: (Zone | undefined)[] = [];
+  /** Zones with present pages, nodes ascending, by rising index: what /proc lists. */
+  readonly populated_zones: Zone[] = [];
+  readonly nodes: Pgdat[] = [];
+  /** Zone id of each pageblock, and of its lower part where a zone starts inside the block. */
+  readonly zone_of_block: Uint8Array;
+  readonly zone_of_block_low: Uint8Array;
+  /** 1 for each section that has a memmap. */
+  readonly section_valid: Uint8Array;
+
+  readonly vm_events: Float64Array = new Float64Array(NR_VM_EVENT_ITEMS);
+  /** Values of plain sysctls by name; the kernel's table gives ranges and defaults. */
+  readonly sysctl: Record<string, number> = {};
+  page_group_by_mobility_disabled = false;
+  totalram_pages = 0;
+  totalreserve_pages = 0;
+  /** Free swap slots; 0 without swap. */
+  nr_swap_pages = 0;
+  total_swap_pages = 0;
+
+  /** The CPU that executes now. */
+  this_cpu = 0;
+  readonly cpu_to_node: Int32Array;
+  /** [cpu][lru list] */
+  readonly lru_add_pvecs: Pagevec[][] = [];
+  readonly lru_rotate_pvecs: Pagevec[] = [];
+  /** Pages that a pagevec frees together: scratch of release_pages. */
+  readonly free_pvec: Pagevec = new Pagevec();
+
+  /**
+   * For tests of races: called at points where another CPU may act in the real kernel, with the
+   * name of the point. Null in any other use.
+   */
+  other_cpu: ((point: string) => void) | null = null;
+
+  constructor(
+    shape: Shape,
+    kernel: KernelProfile,
+    memmap: Memmap,
+    clock: Clock,
+    prng: Prng,
+    trace: MmTrace,
+  ) {
+    this.shape = shape;
+    this.kernel = kernel;
+    this.memmap = memmap;
+    this.clock = clock;
+    this.prng = prng;
+    this.trace = trace;
+    const blocks = Math.ceil(memmap.nr_pages / 2 ** shape.pageblock_order) + 1;
+    this.zone_of_block = new Uint8Array(blocks);
+    this.zone_of_block_low = new Uint8Array(blocks);
+    this.section_valid = new Uint8Array(Math.ceil(memmap.nr_pages / shape.section_nr_pages) + 1);
+    this.cpu_to_node = new Int32Array(shape.nr_cpus);
+    for (let cpu = 0; cpu < shape.nr_cpus; cpu++) {
+      this.lru_add_pvecs.push(Array.from({ length: NR_LRU_LISTS }, () => new Pagevec()));
+      this.lru_rotate_pvecs.push(new Pagevec());
+    }
+  }
+}
+
+/** False for a frame without a memmap entry (mmzone.h: pfn_valid, SPARSEMEM). */
+export function pfn_valid(m: Machine, pfn: pfn_t): boolean {
+  if (pfn < 0 || pfn >= m.memmap.nr_pages) return false;
+  return m.section_valid[Math.floor(pfn / m.shape.section_nr_pages)] !== 0;
+}
+
+/** The zone that a valid frame belongs to. */
+export function page_zone(m: Machine, pfn: pfn_t): Zone {
+  const block = pfn >>> m.shape.pageblock_order;
+  const zone = m.zones[m.zone_of_block[block]!]!;
+  if (pfn >= zone.zone_start_pfn) return zone;
+  const low = m.zones[m.zone_of_block_low[block]!];
+  BUG_ON(low === undefined, 'page_zone: the frame is in no zone');
+  return low!;
+}
+
+/** The highest zone index that a mask may use (gfp.h: gfp_zone). */
+export function gfp_zone(shape: Shape, gfp: number): number {
+  if ((gfp & __GFP_DMA) !== 0) return shape.ZONE_DMA;
+  if ((gfp & __GFP_DMA32) !== 0)
+    return shape.ZONE_DMA32 >= 0 ? shape.ZONE_DMA32 : shape.ZONE_NORMAL;
+  if ((gfp & __GFP_HIGHMEM) !== 0) {
+    if ((gfp & __GFP_MOVABLE) !== 0) return shape.ZONE_MOVABLE;
+    return shape.ZONE_HIGHMEM >= 0 ? shape.ZONE_HIGHMEM : shape.ZONE_NORMAL;
+  }
+  return shape.ZONE_NORMAL;
+}
+
+/** The node whose memory the current CPU prefers. */
+export function numa_node_id(m: Machine): nid_t {
+  return m.cpu_to_node[m.this_cpu]!;
+}
