@@ -9,6 +9,7 @@
  */
 import { BUG_ON } from '../lib/bug.ts';
 import type { Clock } from '../lib/clock.ts';
+import type { FileRow, RowDirectory } from '../lib/file_row.ts';
 import type { Prng } from '../lib/prng.ts';
 import { __GFP_DMA, __GFP_DMA32, __GFP_HIGHMEM, __GFP_MOVABLE, MIGRATE_TYPES } from './gfp.ts';
 import type { Memmap, nid_t, order_t, pfn_t } from './page.ts';
@@ -203,12 +204,43 @@ export interface KernelProfile {
   /** Recomputes watermarks, reserves and ratios after min_free_kbytes or a ratio changed. */
   setup_per_zone_wmarks(m: Machine): void;
   setup_per_zone_lowmem_reserve(m: Machine): void;
+  /** Its virtual files under /proc and /sys. */
+  readonly files: readonly FileRow<Machine>[];
+  /** Its directories that come and go: /proc/PID. */
+  readonly file_directories: readonly RowDirectory<Machine>[];
 }
 
 /** The pages of one CPU on their way to one LRU list (pagevec.h: struct pagevec). */
 export class Pagevec {
   nr = 0;
   readonly pages: Int32Array = new Int32Array(PAGEVEC_SIZE);
+}
+
+/**
+ * Spare list head rows for private lists (on the stack of a function, in Linux): taken for as long
+ * as a list lives, given back empty.
+ */
+export class ListHeads {
+  private readonly memmap: Memmap;
+  private readonly free: number[] = [];
+
+  constructor(memmap: Memmap) {
+    this.memmap = memmap;
+  }
+
+  /** Two empty heads in a row; the first is returned. */
+  take(): number {
+
+    return this.free.pop() ?? this.memmap.new_list_heads(2);
+  }
+
+  give_back(head: number): void {
+    BUG_ON(
+      this.memmap.next[head] !== head || this.memmap.next[head + 1] !== head + 1,
+      'list_heads: given back with entries',
+    );
+    this.free.push(head);
+  }
 }
 
 export class Machine {
@@ -218,6 +250,7 @@ export class Machine {
   readonly clock: Clock;
   readonly prng: Prng;
   readonly trace: MmTrace;
+  readonly list_heads: ListHeads;
 
   /** By zone id; undefined where a node lacks the zone. */
   readonly zones: (Zone | undefined)[] = [];
@@ -233,6 +266,9 @@ export class Machine {
   readonly vm_events: Float64Array = new Float64Array(NR_VM_EVENT_ITEMS);
   /** Values of plain sysctls by name; the kernel's table gives ranges and defaults. */
   readonly sysctl: Record<string, number> = {};
+  /** Those that are unsigned long and may need all 64 bits, and those that are text. */
+  readonly sysctl_ulong: Record<string, bigint> = {};
+  readonly sysctl_string: Record<string, string> = {};
   page_group_by_mobility_disabled = false;
   totalram_pages = 0;
   totalreserve_pages = 0;
@@ -269,6 +305,7 @@ export class Machine {
     this.clock = clock;
     this.prng = prng;
     this.trace = trace;
+    this.list_heads = new ListHeads(memmap);
     const blocks = Math.ceil(memmap.nr_pages / 2 ** shape.pageblock_order) + 1;
     this.zone_of_block = new Uint8Array(blocks);
     this.zone_of_block_low = new Uint8Array(blocks);
