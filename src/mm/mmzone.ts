@@ -12,7 +12,11 @@ import type { Clock } from '../lib/clock.ts';
 import type { FileRow, RowDirectory } from '../lib/file_row.ts';
 import type { Prng } from '../lib/prng.ts';
 import { __GFP_DMA, __GFP_DMA32, __GFP_HIGHMEM, __GFP_MOVABLE, MIGRATE_TYPES } from './gfp.ts';
+import type { AnonVma, Task } from './mm_types.ts';
 import type { Memmap, nid_t, order_t, pfn_t } from './page.ts';
+import type { KsmRmap } from './rmap.ts';
+import type { KmemCache } from './slub_def.ts';
+import type { SwapInfo } from './swap_state.ts';
 import type { MmTrace } from './trace.ts';
 import { NR_VM_EVENT_ITEMS, NR_VM_ZONE_STAT_ITEMS } from './vmstat.ts';
 
@@ -204,6 +208,8 @@ export interface KernelProfile {
   /** Recomputes watermarks, reserves and ratios after min_free_kbytes or a ratio changed. */
   setup_per_zone_wmarks(m: Machine): void;
   setup_per_zone_lowmem_reserve(m: Machine): void;
+  /** Reverse mapping of KSM pages, in a kernel that has KSM. */
+  readonly ksm?: KsmRmap;
   /** Its virtual files under /proc and /sys. */
   readonly files: readonly FileRow<Machine>[];
   /** Its directories that come and go: /proc/PID. */
@@ -230,7 +236,6 @@ export class ListHeads {
 
   /** Two empty heads in a row; the first is returned. */
   take(): number {
-
     return this.free.pop() ?? this.memmap.new_list_heads(2);
   }
 
@@ -284,6 +289,24 @@ export class Machine {
   readonly lru_rotate_pvecs: Pagevec[] = [];
   /** Pages that a pagevec frees together: scratch of release_pages. */
   readonly free_pvec: Pagevec = new Pagevec();
+
+  // Processes (mm_types.ts).
+  readonly tasks: Map<number, Task> = new Map();
+  /** anon_vmas by id, live and free ones; row 0 is unused. */
+  readonly anon_vmas: (AnonVma | null)[] = [null];
+  /** Free ids; the last one is handed out next. */
+  readonly anon_vma_free: number[] = [];
+  last_pid = 299;
+  /** The frame of zeroes that read faults map (empty_zero_page, in the kernel image). */
+  zero_pfn: pfn_t = 0;
+  /** Pages promised to private writable areas (Committed_AS). */
+  vm_committed_as = 0;
+  /** Second result of page_referenced: VM_* of the areas that used the page. */
+  rmap_vm_flags = 0;
+  /** Slab caches of process objects, by PROC_* (proc_caches.ts); null until the first. */
+  proc_caches: KmemCache[] | null = null;
+  /** Swap areas (swap_state.ts). */
+  readonly swap_info: SwapInfo[] = [];
 
   /**
    * For tests of races: called at points where another CPU may act in the real kernel, with the

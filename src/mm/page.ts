@@ -177,6 +177,11 @@ export function compound_head(p: Memmap, pfn: pfn_t): pfn_t {
   return (p.flags[pfn]! & PG_tail) !== 0 ? p.index[pfn]! : pfn;
 }
 
+/** The order of the compound block that a page belongs to, 0 for others (mm.h: compound_order). */
+export function compound_order(p: Memmap, pfn: pfn_t): order_t {
+  return PageCompound(p, pfn) ? p.private_[compound_head(p, pfn) + 1]! : 0;
+}
+
 /** Takes a reference. Precondition: the page has one already (mm.h: get_page). */
 export function get_page(p: Memmap, pfn: pfn_t): void {
   const head = compound_head(p, pfn);

@@ -1,0 +1,25 @@
+/**
+ * Linux 2.6.35 as a table: what the shared mechanics ask of the kernel that runs.
+ */
+import type { KernelProfile } from '../../mm/mmzone.ts';
+import { alloc_pages } from './page_alloc.ts';
+import { __free_pages, __free_pages_ok, drain_pages, free_hot_cold_page } from './rmqueue.ts';
+import {
+  setup_pageset,
+  setup_per_zone_lowmem_reserve,
+  setup_per_zone_wmarks,
+} from './watermark.ts';
+
+export const linux_2_6_35: KernelProfile = {
+  name: '2.6.35',
+  nr_pcp_lists: 3,
+  tail_insert_margin: 1,
+  setup_pageset,
+  alloc_pages,
+  __free_pages,
+  __free_pages_ok,
+  free_hot_cold_page,
+  drain_pages,
+  setup_per_zone_wmarks,
+  setup_per_zone_lowmem_reserve,
+};
