@@ -1,0 +1,183 @@
+// The few system calls that Node does not have, for the mount.
+//
+// preload(path)            makes a shared library known to the loader before a module needs it.
+// setCloexec(fd)           keeps a descriptor out of child processes.
+// umount(path, flags)      umount2(2) on a thread of the pool; resolves to 0 or -errno.
+// punchHole(fd, off, len)  gives blocks of a host file back; 0 or -errno.
+// alignOffset(view)        bytes from the view's start to the first page-aligned address.
+// discard(view, offsets, count)  gives the memory of pages back to the host.
+//
+// Nothing here knows what the bytes mean. The TypeScript core runs without this file: it is
+// loaded by mount/native.ts alone, which has an answer for its absence.
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <napi.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace {
+
+constexpr uintptr_t kPageSize = 4096;
+
+Napi::Value Fail(Napi::Env env, const std::string& message) {
+  Napi::TypeError::New(env, message).ThrowAsJavaScriptException();
+  return env.Undefined();
+}
+
+// RTLD_GLOBAL, because fuse-native's own DT_NEEDED entry is then satisfied by the soname of
+// what is already loaded, wherever the file lies. The handle is kept for ever on purpose.
+Napi::Value Preload(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  if (info.Length() < 1 || !info[0].IsString()) return Fail(env, "preload: a path is needed");
+  std::string path = info[0].As<Napi::String>();
+  if (dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL) == nullptr) {
+    Napi::Error::New(env, dlerror()).ThrowAsJavaScriptException();
+  }
+  return env.Undefined();
+}
+
+Napi::Value SetCloexec(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  if (info.Length() < 1 || !info[0].IsNumber()) return Fail(env, "setCloexec: a number is needed");
+  int fd = info[0].As<Napi::Number>().Int32Value();
+  int flags = fcntl(fd, F_GETFD);
+  if (flags < 0 || fcntl(fd, F_SETFD, flags | FD_CLOEXEC) < 0) {
+    return Napi::Number::New(env, -errno);
+  }
+  return Napi::Number::New(env, 0);
+}
+
+// umount2 of a mount that this very process serves may wait for answers that only the
+// JavaScript thread can give, so it never runs on that thread.
+class UmountWorker : public Napi::AsyncWorker {
+ public:
+  UmountWorker(Napi::Env env, std::string path, int flags)
+      : Napi::AsyncWorker(env), deferred_(env), path_(std::move(path)), flags_(flags) {}
+
+  void Execute() override { result_ = umount2(path_.c_str(), flags_) == 0 ? 0 : -errno; }
+  void OnOK() override { deferred_.Resolve(Napi::Number::New(Env(), result_)); }
+  Napi::Promise Promise() { return deferred_.Promise(); }
+
+ private:
+  Napi::Promise::Deferred deferred_;
+  std::string path_;
+  int flags_;
+  int result_ = 0;
+};
+
+Napi::Value Umount(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  if (info.Length() < 2 || !info[0].IsString() || !info[1].IsNumber()) {
+    return Fail(env, "umount: a path and flags are needed");
+  }
+  auto* worker = new UmountWorker(env, info[0].As<Napi::String>(),
+                                  info[1].As<Napi::Number>().Int32Value());
+  Napi::Promise promise = worker->Promise();
+  worker->Queue();
+  return promise;
+}
+
+Napi::Value PunchHole(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  if (info.Length() < 3 || !info[0].IsNumber() || !info[1].IsNumber() || !info[2].IsNumber()) {
+    return Fail(env, "punchHole: three numbers are needed");
+  }
+  int fd = info[0].As<Napi::Number>().Int32Value();
+  off_t offset = info[1].As<Napi::Number>().Int64Value();
+  off_t length = info[2].As<Napi::Number>().Int64Value();
+  int err = fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
+  return Napi::Number::New(env, err == 0 ? 0 : -errno);
+}
+
+// Views are accepted instead of buffers because N-API knows no SharedArrayBuffer, while the
+// data pointer of a view on one is as good as any.
+bool ViewOf(const Napi::Value& value, uint8_t** data, size_t* length) {
+  if (!value.IsTypedArray()) return false;
+  napi_typedarray_type type;
+  void* pointer = nullptr;
+  if (napi_get_typedarray_info(value.Env(), value, &type, length, &pointer, nullptr, nullptr) !=
+          napi_ok ||
+      type != napi_uint8_array || pointer == nullptr) {
+    return false;
+  }
+  *data = static_cast<uint8_t*>(pointer);
+  return true;
+}
+
+uintptr_t AlignOffsetOf(const uint8_t* data) {
+  uintptr_t address = reinterpret_cast<uintptr_t>(data);
+  return (kPageSize - address % kPageSize) % kPageSize;
+}
+
+Napi::Value AlignOffset(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  uint8_t* data = nullptr;
+  size_t length = 0;
+  if (info.Length() < 1 || !ViewOf(info[0], &data, &length)) {
+    return Fail(env, "alignOffset: a Uint8Array is needed");
+  }
+  return Napi::Number::New(env, static_cast<double>(AlignOffsetOf(data)));
+}
+
+// Page n lies alignOffset + n * 4096 bytes after the view's start. The offsets are sorted and
+// neighbours joined, because one madvise of 256 MiB costs a hundredth of one for each page.
+Napi::Value Discard(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  uint8_t* data = nullptr;
+  size_t length = 0;
+  if (info.Length() < 3 || !ViewOf(info[0], &data, &length) || !info[1].IsTypedArray() ||
+      !info[2].IsNumber()) {
+    return Fail(env, "discard: a Uint8Array, a Uint32Array and a count are needed");
+  }
+  napi_typedarray_type type;
+  size_t available = 0;
+  void* pointer = nullptr;
+  if (napi_get_typedarray_info(env, info[1], &type, &available, &pointer, nullptr, nullptr) !=
+          napi_ok ||
+      (type != napi_uint32_array && type != napi_int32_array)) {
+    return Fail(env, "discard: offsets must be a Uint32Array or an Int32Array");
+  }
+  size_t count = std::min<size_t>(available, info[2].As<Napi::Number>().Uint32Value());
+  const uint32_t* first = static_cast<const uint32_t*>(pointer);
+  std::vector<uint32_t> offsets(first, first + count);
+  std::sort(offsets.begin(), offsets.end());
+
+  const uintptr_t skip = AlignOffsetOf(data);
+  const size_t pages = length > skip ? (length - skip) / kPageSize : 0;
+  uint8_t* base = data + skip;
+  double given = 0;
+  for (size_t i = 0; i < offsets.size();) {
+    size_t start = offsets[i];
+    size_t end = start + 1;
+    for (i++; i < offsets.size() && offsets[i] <= end; i++) {
+      end = static_cast<size_t>(offsets[i]) + 1;
+    }
+    // A page outside the view is a defect of the caller: never touch what lies there.
+    if (end > pages) return Fail(env, "discard: an offset lies outside the buffer");
+    if (madvise(base + start * kPageSize, (end - start) * kPageSize, MADV_DONTNEED) == 0) {
+      given += static_cast<double>(end - start);
+    }
+  }
+  return Napi::Number::New(env, given);
+}
+
+Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  exports.Set("preload", Napi::Function::New(env, Preload, "preload"));
+  exports.Set("setCloexec", Napi::Function::New(env, SetCloexec, "setCloexec"));
+  exports.Set("umount", Napi::Function::New(env, Umount, "umount"));
+  exports.Set("punchHole", Napi::Function::New(env, PunchHole, "punchHole"));
+  exports.Set("alignOffset", Napi::Function::New(env, AlignOffset, "alignOffset"));
+  exports.Set("discard", Napi::Function::New(env, Discard, "discard"));
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(pageblock, Init)
