@@ -1,0 +1,152 @@
+/**
+ * Checks the recorded tracepoint text of an allocator trace against what a replay fires.
+ *
+ * The operations come from the .jsonl file beside the text. They are replayed with our tracepoints
+ * on, and the events of the recorded zone, found by their pfn, must be the same in the same order,
+ * each printed alike: one check for each kind of event, one for their sequence. In `raw` mode the
+ * recorder calls the zone's free lists directly: of that, only the events of the free lists and of
+ * freeing are compared. A line without a page (a failed request) belongs to no zone and may be
+ * another one's, so it is compared only where our replay fires one as well.
+ * Linux: include/trace/events/kmem.h, kernel/trace/trace_output.c.
+ */
+import type { Tracepoint } from '../lib/tracepoint.ts';
+import { allocflags_to_migratetype } from '../mm/gfp.ts';
+import type { KernelProfile, Machine, Shape } from '../mm/mmzone.ts';
+import type { Tally } from './replay.ts';
+import { BuddyReplay, is_buddy_trace } from './replay_buddy.ts';
+
+const LINE = /^\s*\S.*-\d+\s+\[\d+\]\s+\d+\.\d+: (\w+): (.*?)\s*$/;
+
+/** True for a line of the kernel's trace file. */
+export function is_trace_line(line: string): boolean {
+  return LINE.test(line);
+}
+
+/** An event as text, `name: field=value ...` without the page's address; pfn is null for no page. */
+interface Event {
+  name: string;
+  pfn: number | null;
+  text: string;
+}
+
+/** The events of the free lists and of freeing: all that the recorder's `raw` mode passes through. */
+const RAW_EVENTS = ['mm_page_alloc_extfrag', 'mm_page_alloc_zone_locked', 'mm_page_free_direct'];
+/** All that ordinary allocation and freeing in one zone fires. */
+const ZONE_EVENTS = [...RAW_EVENTS, 'mm_page_alloc', 'mm_page_pcpu_drain'];
+
+/**
+ * Checks the lines of a trace file. `operations` are the records of the trace during which it was
+ * taken, null when they are not there: then there is nothing to compare with, which is a failure.
+ */
+export function verify_trace(
+  lines: readonly string[],
+  operations: readonly Record<string, unknown>[] | null,
+  kernel: KernelProfile,
+  shape: Shape,
+  tally: Tally,
+): void {
+  const first = operations?.[0];
+  if (first === undefined || !is_buddy_trace(first)) {
+    tally.fail('line 1', 'the operations of this trace (its .jsonl file) are not beside it');
+    return;
+  }
+  const replay = new BuddyReplay(first, kernel, shape);
+  const raw = first['mode'] === 'raw';
+  const names = raw ? RAW_EVENTS : ZONE_EVENTS;
+  const ours: Event[] = [];
+  record_events(replay.m, names, ours);
+  for (let i = 1; i < operations!.length; i++) {
+    const wrong = replay.step(operations![i]!);
+    if (wrong !== null) {
+      tally.fail(`${operations![i]!['t']} ${operations![i]!['i']}`, wrong);
+      return;
+    }
+  }
+  const start = replay.zone.zone_start_pfn;
+  const recorded = recorded_events(lines, names, start, start + replay.zone.spanned_pages);
+  // The recorder drains the per-CPU lists before it starts.
+  while (recorded[0]?.name === 'mm_page_pcpu_drain') recorded.shift();
+  compare(recorded, ours, names, tally);
+}
+
+/** The last line of a check of all events; then one for each kind, so that the count says which. */
+function compare(
+  recorded: readonly Event[],
+  ours: readonly Event[],
+  names: readonly string[],
+  tally: Tally,
+): void {
+  tally.check('events in order', diff_events(recorded, ours));
+  for (const name of names) {
+    const of_kind = (e: Event): boolean => e.name === name;
+    tally.check(name, diff_events(recorded.filter(of_kind), ours.filter(of_kind)));
+  }
+}
+
+function diff_events(recorded: readonly Event[], ours: readonly Event[]): string | null {
+  let i = 0;
+  for (let j = 0; j < ours.length; j++, i++) {
+    if (ours[j]!.pfn !== null) {
+      while (i < recorded.length && recorded[i]!.pfn === null) i++;
+    }
+    if (recorded[i]?.text !== ours[j]!.text) {
+      return `event ${j}: recorded '${recorded[i]?.text ?? 'nothing'}', ours '${ours[j]!.text}'`;
+    }
+  }
+  while (i < recorded.length && recorded[i]!.pfn === null) i++;
+  if (i < recorded.length) return `event ${i}: recorded '${recorded[i]!.text}', ours nothing`;
+  return null;
+}
+
+function recorded_events(
+  lines: readonly string[],
+  names: readonly string[],
+  start: number,
+  end: number,
+): Event[] {
+  const events: Event[] = [];
+  for (const line of lines) {
+    const match = LINE.exec(line);
+    if (match === null || !names.includes(match[1]!)) continue;
+    const fields = match[2]!.split(' ');
+    const value = (key: string): string =>
+      fields.find((f) => f.startsWith(key + '='))?.slice(key.length + 1) ?? '';
+    const no_page = value('page') === '(null)';
+    const pfn = no_page ? null : Number(value('pfn'));
+    if (pfn !== null && (pfn < start || pfn >= end)) continue;
+    const text = fields
+      .filter((f) => !f.startsWith('page=') && !f.startsWith('gfp_flags='))
+      .map((f) => (no_page && f.startsWith('pfn=') ? 'pfn=none' : f))
+      .join(' ');
+    events.push({ name: match[1]!, pfn, text: `${match[1]!}: ${text}` });
+  }
+  return events;
+}
+
+/** Appends what the machine fires from now on. */
+function record_events(m: Machine, names: readonly string[], to: Event[]): void {
+  const push = (name: string, pfn: number, fields: string): void => {
+    const text = `${name}: pfn=${pfn < 0 ? 'none' : pfn} ${fields}`;
+    to.push({ name, pfn: pfn < 0 ? null : pfn, text });
+  };
+  const on = (point: Tracepoint, format: (a: number[]) => string): void => {
+    if (!names.includes(point.name)) return;
+    point.subscribe((pfn, ...a) => push(point.name, pfn, format(a)));
+  };
+  const t = m.trace;
+  const block = m.shape.pageblock_order;
+  on(t.mm_page_alloc, ([o, gfp]) => `order=${o} migratetype=${allocflags_to_migratetype(gfp!)}`);
+  on(t.mm_page_free_direct, ([o]) => `order=${o}`);
+  on(
+    t.mm_page_alloc_zone_locked,
+    ([o, mt, r]) => `order=${o} migratetype=${mt} percpu_refill=${r}`,
+  );
+  on(t.mm_page_pcpu_drain, ([o, mt]) => `order=${o} migratetype=${mt}`);
+  on(
+    t.mm_page_alloc_extfrag,
+    ([o, fallback, mt, effective]) =>
+      `alloc_order=${o} fallback_order=${fallback} pageblock_order=${block} ` +
+      `alloc_migratetype=${mt} fallback_migratetype=${effective} ` +
+      `fragmenting=${fallback! < block ? 1 : 0} change_ownership=${mt === effective ? 1 : 0}`,
+  );
+}
