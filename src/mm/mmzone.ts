@@ -11,14 +11,18 @@ import { BUG_ON } from '../lib/bug.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { FileRow, RowDirectory } from '../lib/file_row.ts';
 import type { Prng } from '../lib/prng.ts';
+import { type AddressSpace, Mappings, RadixTreeNodes, swap_aops } from './address_space.ts';
+import type { BlockQueue } from './block_device.ts';
+import { Contents } from './contents.ts';
 import { __GFP_DMA, __GFP_DMA32, __GFP_HIGHMEM, __GFP_MOVABLE, MIGRATE_TYPES } from './gfp.ts';
 import type { AnonVma, Task } from './mm_types.ts';
 import type { Memmap, nid_t, order_t, pfn_t } from './page.ts';
 import type { KsmRmap } from './rmap.ts';
-import type { KmemCache } from './slub_def.ts';
+import { type KmemCache, SlabState } from './slub_def.ts';
 import type { SwapInfo } from './swap_state.ts';
 import type { MmTrace } from './trace.ts';
 import { NR_VM_EVENT_ITEMS, NR_VM_ZONE_STAT_ITEMS } from './vmstat.ts';
+import { WritebackState } from './writeback_def.ts';
 
 export const WMARK_MIN = 0;
 export const WMARK_LOW = 1;
@@ -290,6 +294,19 @@ export class Machine {
   /** Pages that a pagevec frees together: scratch of release_pages. */
   readonly free_pvec: Pagevec = new Pagevec();
 
+  /** The bytes of page frames, and content tags. */
+  readonly contents: Contents;
+  /** Address spaces by id. */
+  readonly mappings: Mappings = new Mappings();
+  /** The swap cache. */
+  readonly swapper_space: AddressSpace;
+  readonly radix_nodes: RadixTreeNodes;
+  readonly slab: SlabState;
+  readonly writeback: WritebackState = new WritebackState();
+  readonly block_devices: BlockQueue[] = [];
+  /** File systems' own state by name, for who mounts them. */
+  readonly file_systems: Map<string, object> = new Map();
+
   // Processes (mm_types.ts).
   readonly tasks: Map<number, Task> = new Map();
   /** anon_vmas by id, live and free ones; row 0 is unused. */
@@ -328,6 +345,11 @@ export class Machine {
     this.clock = clock;
     this.prng = prng;
     this.trace = trace;
+    const page_size = 2 ** shape.page_shift;
+    this.contents = new Contents(memmap.nr_pages, page_size);
+    this.swapper_space = this.mappings.create(swap_aops, 0);
+    this.radix_nodes = new RadixTreeNodes(shape.nr_cpus);
+    this.slab = new SlabState(page_size, shape.nr_cpus, shape.max_order);
     this.list_heads = new ListHeads(memmap);
     const blocks = Math.ceil(memmap.nr_pages / 2 ** shape.pageblock_order) + 1;
     this.zone_of_block = new Uint8Array(blocks);
