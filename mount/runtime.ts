@@ -2,7 +2,7 @@
  * What a server leaves for `status` and `umount` to find: one small file per mount point.
  *
  * It lies in $XDG_RUNTIME_DIR/pageblock or /tmp/pageblock-UID, closed to others, under a hash of
- * the mount point's absolute path. A pid alone is not trusted, for it may have been given to
+ * the mount point's absolute path and the mount namespace. A pid alone is not trusted, for it may have been given to
  * another process since: the start time of the process and the boot id must match as well.
  */
 import { createHash } from 'node:crypto';
@@ -10,6 +10,7 @@ import {
   lstatSync,
   mkdirSync,
   readFileSync,
+  readlinkSync,
   renameSync,
   rmSync,
   statSync,
@@ -37,7 +38,7 @@ export function runtimeDir(): string {
   const dir =
     base !== undefined && isDirectory(base)
       ? join(base, 'pageblock')
-      : join('/tmp', `pageblock-${uid}`);
+      : join('/tmp', `pageblock-${hostUid(uid)}`);
   mkdirSync(dir, { recursive: true, mode: 0o700 });
   // In /tmp anybody may have made it first: never trust a record that another user could write.
   const stat = lstatSync(dir);
@@ -45,6 +46,16 @@ export function runtimeDir(): string {
     throw new Failure(`${dir} belongs to somebody else: set XDG_RUNTIME_DIR to your own directory`);
   }
   return dir;
+}
+
+/** Our uid outside the user namespace that we may be in: /tmp is shared with everybody there. */
+function hostUid(uid: number): number {
+  for (const line of readFileSync('/proc/self/uid_map', 'utf8').split('\n')) {
+    const [inside, outside, count] = line.trim().split(/\s+/).map(Number);
+    if (inside === undefined || outside === undefined || count === undefined) continue;
+    if (uid >= inside && uid < inside + count) return outside + uid - inside;
+  }
+  return uid;
 }
 
 function isDirectory(path: string): boolean {
@@ -56,8 +67,10 @@ function isDirectory(path: string): boolean {
 }
 
 function pathFor(mountPoint: string, suffix: string): string {
-  const key = createHash('sha256').update(mountPoint).digest('hex').slice(0, 16);
-  return join(runtimeDir(), key + suffix);
+  // The same path in another mount namespace is another mount point.
+  const namespace = readlinkSync('/proc/self/ns/mnt');
+  const key = createHash('sha256').update(`${namespace} ${mountPoint}`).digest('hex');
+  return join(runtimeDir(), key.slice(0, 16) + suffix);
 }
 
 export function logPath(mountPoint: string): string {

@@ -11,6 +11,7 @@ import { stat } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import { mountAt } from './mountinfo.ts';
 import { MNT_DETACH, umount } from './native.ts';
+import { logPath } from './runtime.ts';
 
 /** The type of our mounts in mountinfo. */
 export const FS_TYPE = 'fuse.pageblock';
@@ -50,13 +51,16 @@ export async function detach(mountPoint: string): Promise<string | null> {
 
 export type Answer = 'ok' | 'dead' | 'silent' | 'forbidden';
 
-/** Asks the root of a mount for its attributes, with a time limit. */
+/**
+ * Asks the root of a mount for a name that it does not have, with a time limit. What it does have
+ * may be answered from the kernel's cache for a second after the server's death.
+ */
 export async function probe(mountPoint: string, limit = 5000): Promise<Answer> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<Answer>((resolve) => {
     timer = setTimeout(resolve, limit, 'silent');
   });
-  const asked = stat(mountPoint).then(
+  const asked = stat(join(mountPoint, '.pageblock-probe')).then(
     (): Answer => 'ok',
     (error: NodeJS.ErrnoException): Answer =>
       error.code === 'EACCES' ? 'forbidden' : error.code === 'ENOENT' ? 'ok' : 'dead',
@@ -87,7 +91,10 @@ export function explainMountFailure(path: string, allowOther: boolean, error: Er
       return what + '--allow-other needs the line user_allow_other in /etc/fuse.conf';
     }
   }
-  return what + (error.message === 'fuse failed' ? 'the system refused the mount' : error.message);
+  if (error.message !== 'fuse failed') return what + error.message;
+  const background = process.env['PAGEBLOCK_READY_FD'] !== undefined;
+  const reason = background ? `its reason stands in ${logPath(path)}` : 'its reason stands above';
+  return `${what}the system refused it; ${reason}`;
 }
 
 function userAllowOther(): boolean {

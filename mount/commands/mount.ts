@@ -10,7 +10,7 @@ import { closeSync, openSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import {
   formatSize,
   type MountOptions,
@@ -34,7 +34,11 @@ export function registerMount(program: Command): void {
     .option('--kernel <version>', 'the kernel to emulate: 2.6.35', parseKernel, '2.6.35')
     .option('--no-compaction', 'a kernel built without CONFIG_COMPACTION')
     .option('--machine <type>', 'x86_64, x86 or ppc64', parseMachine, 'x86_64')
-    .option('--memory <size>', 'emulated memory, such as 512M or 16G', parseSize, 2 * 2 ** 30)
+    .addOption(
+      new Option('--memory <size>', 'emulated memory, such as 512M or 16G')
+        .argParser(parseSize)
+        .default(2 * 2 ** 30, '2G'),
+    )
     .option('--nodes <n>', 'NUMA nodes', parseCount, 1)
     .option('--cpus <n>', 'CPUs that the machine counts', parseCount)
     .option('--seed <n>', 'seed of everything that is random in the machine', parseSeed)
