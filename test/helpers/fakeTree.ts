@@ -345,6 +345,7 @@ export function mount_root(_machine: object): Vnode {
   return fakeRoot();
 }
 export function* advance_clock(_machine: object, _ms: number): Job {
+  yield;
   return 0;
 }
 export function discardable(): void {}
