@@ -82,3 +82,14 @@ export class SeqFile {
     return s;
   }
 }
+
+/**
+ * Thousandths as C prints them with `%*d.%03d` from a quotient and a remainder: both are truncated
+ * toward zero and the remainder keeps its sign, so -500 is `0.-500` and -7 is `0.-07`.
+ */
+export function thousandths(v: number, width = 0): string {
+  const rest = v % 1000;
+  const digits = String(Math.abs(rest));
+  const fraction = rest < 0 ? '-' + digits.padStart(2, '0') : digits.padStart(3, '0');
+  return String(Math.trunc(v / 1000)).padStart(width) + '.' + fraction;
+}

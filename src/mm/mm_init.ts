@@ -151,7 +151,11 @@ function add_zone(m: Machine, layout: ZoneLayout): void {
  */
 export function build_all_zonelists(m: Machine): void {
   const node_load = new Array<number>(m.nodes.length).fill(0);
-  const zone_order = m.nodes.length > 1 && default_zonelist_order(m) === 'zone';
+  // numa_zonelist_order: 'd', 'n' or 'z' in either case.
+  const wanted = (m.sysctl_string['numa_zonelist_order'] ?? 'default').slice(0, 1).toLowerCase();
+  const zone_order =
+    m.nodes.length > 1 &&
+    (wanted === 'z' || (wanted !== 'n' && default_zonelist_order(m) === 'zone'));
   for (const node of m.nodes) {
     const order = node_order(m, node.nid, node_load);
     const all: Zone[] = [];

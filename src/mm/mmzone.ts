@@ -275,7 +275,7 @@ export class Machine {
   readonly vm_events: Float64Array = new Float64Array(NR_VM_EVENT_ITEMS);
   /** Values of plain sysctls by name; the kernel's table gives ranges and defaults. */
   readonly sysctl: Record<string, number> = {};
-  /** Those that are unsigned long and may need all 64 bits, and those that are text. */
+  /** Exact values of unsigned long ones above 2^53, and those that are text. */
   readonly sysctl_ulong: Record<string, bigint> = {};
   readonly sysctl_string: Record<string, string> = {};
   page_group_by_mobility_disabled = false;

@@ -1,0 +1,188 @@
+/**
+ * /proc/meminfo as 2.6.35 prints it, byte for byte, and what nodeN/meminfo shares with it.
+ *
+ * Linux: fs/proc/meminfo.c, mm/hugetlb.c (hugetlb_report_meminfo), arch/x86/mm/pageattr.c
+ * (arch_report_meminfo). Differs: vmalloc space is not modelled, VmallocUsed and VmallocChunk are
+ * those of the recorded idle machines; DirectMap is computed from the layout, since no kernel
+ * splits its mappings here; there is no huge page pool yet, so its lines show 0.
+ */
+import type { FileRow } from '../../lib/file_row.ts';
+import type { SeqFile } from '../../lib/seq_file.ts';
+import { type Machine, zone_end_pfn } from '../../mm/mmzone.ts';
+import {
+  global_page_state,
+  NR_ACTIVE_ANON,
+  NR_ACTIVE_FILE,
+  NR_ANON_PAGES,
+  NR_BOUNCE,
+  NR_FILE_DIRTY,
+  NR_FILE_MAPPED,
+  NR_FILE_PAGES,
+  NR_FREE_PAGES,
+  NR_INACTIVE_ANON,
+  NR_INACTIVE_FILE,
+  NR_KERNEL_STACK,
+  NR_MLOCK,
+  NR_PAGETABLE,
+  NR_SHMEM,
+  NR_SLAB_RECLAIMABLE,
+  NR_SLAB_UNRECLAIMABLE,
+  NR_UNEVICTABLE,
+  NR_UNSTABLE_NFS,
+  NR_WRITEBACK,
+  NR_WRITEBACK_TEMP,
+  zone_page_state,
+} from '../../mm/vmstat.ts';
+
+/** Label, colon and blanks are this wide; the number follows in 8 columns. */
+const LABEL_WIDTH = 16;
+
+/** KiB of a kernel stack (THREAD_SIZE). */
+export function thread_size_kb(m: Machine): number {
+  return m.shape.machine === 'ppc64' ? 16 : 8;
+}
+
+/** What `pages` pages are in KiB. */
+export function pages_kb(m: Machine, pages: number): number {
+  return pages * 2 ** (m.shape.page_shift - 10);
+}
+
+/** One line: `{label:}{value:>8} kB`. */
+export function kb_line(seq: SeqFile, label: string, kb: number): void {
+  seq
+    .put_left(label + ':', LABEL_WIDTH)
+    .put_dec(kb, 8)
+    .puts(' kB\n');
+}
+
+/** Pages in the page cache of block devices: metadata of file systems (fs/block_dev.c). */
+function nr_blockdev_pages(m: Machine): number {
+  let pages = 0;
+  for (const mapping of m.mappings.all()) {
+    if (mapping.a_ops.name === 'blkdev') pages += mapping.nrpages;
+  }
+  return pages;
+}
+
+/** Pages of high memory that were given to the allocator at boot, and how many are free now. */
+export function high_memory(m: Machine): { total: number; free: number } {
+  let total = 0;
+  let free = 0;
+  for (const zone of m.populated_zones) {
+    if (zone.zone_idx !== m.shape.ZONE_HIGHMEM) continue;
+    total += zone.spanned_pages;
+    free += zone_page_state(zone, NR_FREE_PAGES);
+  }
+  return { total, free };
+}
+
+/** Pages that one huge page is made of, in KiB. */
+export function huge_page_kb(m: Machine): number {
+  if (m.shape.machine === 'ppc64') return 16384;
+  return pages_kb(m, 2 ** m.shape.pageblock_order);
+}
+
+/**
+ * The kernel's own mapping of memory on x86: 2 MiB pages, but 4 KiB ones where the first 2 MiB (on
+ * 32 bits: and the kernel's text) and a last, partial piece need them.
+ */
+function direct_map(seq: SeqFile, m: Machine): void {
+  let low_end = 0;
+  let high_kb = 0;
+  const four_gb = 2 ** (32 - m.shape.page_shift);
+  for (const zone of m.populated_zones) {
+    if (zone.zone_idx === m.shape.ZONE_HIGHMEM) continue;
+    const end = zone_end_pfn(zone);
+    if (end <= four_gb) low_end = Math.max(low_end, end);
+    else high_kb = Math.max(high_kb, pages_kb(m, end - four_gb));
+  }
+  const low_kb = pages_kb(m, low_end);
+  const split = m.shape.machine === 'x86' ? 4096 : 2048;
+  const small = Math.min(low_kb, split + (low_kb % 2048)) + (high_kb % 2048);
+  seq.puts('DirectMap4k:    ').put_dec(small, 8).puts(' kB\n');
+  seq
+    .puts('DirectMap2M:    ')
+    .put_dec(low_kb + high_kb - small, 8)
+    .puts(' kB\n');
+}
+
+/** VmallocTotal, VmallocUsed, VmallocChunk in KiB: see the head of this file. */
+const VMALLOC: Record<string, readonly [number, number, number]> = {
+  x86_64: [34359738367, 9068, 34359729227],
+  x86: [122880, 60, 122784],
+  ppc64: [8589934592, 9068, 8589925452],
+};
+
+/** fs/proc/meminfo.c: meminfo_proc_show. Stays below 2048 bytes: hugeadm reads it in one piece. */
+export function meminfo_show(seq: SeqFile, m: Machine): void {
+  const state = (item: number): number => pages_kb(m, global_page_state(m, item));
+  const free = global_page_state(m, NR_FREE_PAGES);
+  const buffers = nr_blockdev_pages(m);
+  const swap_cache = m.swapper_space.nrpages;
+  const cached = Math.max(0, global_page_state(m, NR_FILE_PAGES) - swap_cache - buffers);
+  const active_anon = state(NR_ACTIVE_ANON);
+  const inactive_anon = state(NR_INACTIVE_ANON);
+  const active_file = state(NR_ACTIVE_FILE);
+  const inactive_file = state(NR_INACTIVE_FILE);
+
+  kb_line(seq, 'MemTotal', pages_kb(m, m.totalram_pages));
+  kb_line(seq, 'MemFree', pages_kb(m, free));
+  kb_line(seq, 'Buffers', pages_kb(m, buffers));
+  kb_line(seq, 'Cached', pages_kb(m, cached));
+  kb_line(seq, 'SwapCached', pages_kb(m, swap_cache));
+  kb_line(seq, 'Active', active_anon + active_file);
+  kb_line(seq, 'Inactive', inactive_anon + inactive_file);
+  kb_line(seq, 'Active(anon)', active_anon);
+  kb_line(seq, 'Inactive(anon)', inactive_anon);
+  kb_line(seq, 'Active(file)', active_file);
+  kb_line(seq, 'Inactive(file)', inactive_file);
+  kb_line(seq, 'Unevictable', state(NR_UNEVICTABLE));
+  kb_line(seq, 'Mlocked', state(NR_MLOCK));
+  if (m.shape.ZONE_HIGHMEM >= 0) {
+    const high = high_memory(m);
+    kb_line(seq, 'HighTotal', pages_kb(m, high.total));
+    kb_line(seq, 'HighFree', pages_kb(m, high.free));
+    kb_line(seq, 'LowTotal', pages_kb(m, m.totalram_pages - high.total));
+    kb_line(seq, 'LowFree', pages_kb(m, free - high.free));
+  }
+  kb_line(seq, 'SwapTotal', pages_kb(m, m.total_swap_pages));
+  kb_line(seq, 'SwapFree', pages_kb(m, m.nr_swap_pages));
+  kb_line(seq, 'Dirty', state(NR_FILE_DIRTY));
+  kb_line(seq, 'Writeback', state(NR_WRITEBACK));
+  kb_line(seq, 'AnonPages', state(NR_ANON_PAGES));
+  kb_line(seq, 'Mapped', state(NR_FILE_MAPPED));
+  kb_line(seq, 'Shmem', state(NR_SHMEM));
+  kb_line(seq, 'Slab', state(NR_SLAB_RECLAIMABLE) + state(NR_SLAB_UNRECLAIMABLE));
+  kb_line(seq, 'SReclaimable', state(NR_SLAB_RECLAIMABLE));
+  kb_line(seq, 'SUnreclaim', state(NR_SLAB_UNRECLAIMABLE));
+  kb_line(seq, 'KernelStack', global_page_state(m, NR_KERNEL_STACK) * thread_size_kb(m));
+  kb_line(seq, 'PageTables', state(NR_PAGETABLE));
+  kb_line(seq, 'NFS_Unstable', state(NR_UNSTABLE_NFS));
+  kb_line(seq, 'Bounce', state(NR_BOUNCE));
+  kb_line(seq, 'WritebackTmp', state(NR_WRITEBACK_TEMP));
+  const ratio = m.sysctl['overcommit_ratio'] ?? 50;
+  const limit = Math.floor((m.totalram_pages * ratio) / 100) + m.total_swap_pages;
+  kb_line(seq, 'CommitLimit', pages_kb(m, limit));
+  kb_line(seq, 'Committed_AS', pages_kb(m, m.vm_committed_as));
+  const [total, used, chunk] = VMALLOC[m.shape.machine] ?? VMALLOC['x86_64']!;
+  kb_line(seq, 'VmallocTotal', total);
+  kb_line(seq, 'VmallocUsed', used);
+  kb_line(seq, 'VmallocChunk', chunk);
+  for (const name of ['Total', 'Free', 'Rsvd', 'Surp']) {
+    seq
+      .put_left('HugePages_' + name + ':', 19)
+      .put_dec(0, 5)
+      .puts('\n');
+  }
+  kb_line(seq, 'Hugepagesize', huge_page_kb(m));
+  if (m.shape.machine !== 'ppc64') direct_map(seq, m);
+}
+
+export const meminfo_files: readonly FileRow<Machine>[] = [
+  {
+    path: '/proc/meminfo',
+    mode: 0o444,
+    show: meminfo_show,
+    doc: 'memory in KiB by use, as free and hugeadm read it',
+  },
+];

@@ -1,0 +1,137 @@
+/**
+ * /proc/kpageflags and /proc/kpagecount: a little-endian 64-bit word for each frame.
+ *
+ * Linux: fs/proc/page.c, include/linux/kernel-page-flags.h (v2.6.35). Differs: a slab page's count
+ * is 0, where 2.6.35 shows what SLUB keeps in the same field.
+ */
+import { EINVAL } from '../../lib/errno.ts';
+import type { FileRow } from '../../lib/file_row.ts';
+import { type Machine, pfn_valid } from '../../mm/mmzone.ts';
+import { PageAnon, PageKsm, page_mapcount, page_mapped } from '../../mm/page.ts';
+import {
+  PG_active,
+  PG_arch_1,
+  PG_buddy,
+  PG_checked,
+  PG_dirty,
+  PG_error,
+  PG_head,
+  PG_locked,
+  PG_lru,
+  PG_mappedtodisk,
+  PG_mlocked,
+  PG_private,
+  PG_private_2,
+  PG_reclaim,
+  PG_referenced,
+  PG_reserved,
+  PG_slab,
+  PG_swapbacked,
+  PG_swapcache,
+  PG_tail,
+  PG_unevictable,
+  PG_uptodate,
+  PG_writeback,
+} from '../../mm/page_flags.ts';
+
+/** Bit of the word for each page flag, in the low half. */
+const LOW_BITS: readonly [flag: number, bit: number][] = [
+  [PG_locked, 0],
+  [PG_error, 1],
+  [PG_referenced, 2],
+  [PG_uptodate, 3],
+  [PG_dirty, 4],
+  [PG_lru, 5],
+  [PG_active, 6],
+  [PG_slab, 7],
+  [PG_writeback, 8],
+  [PG_reclaim, 9],
+  [PG_buddy, 10],
+  [PG_swapcache, 13],
+  [PG_swapbacked, 14],
+  [PG_head, 15],
+  [PG_tail, 16],
+  [PG_unevictable, 18],
+];
+const KPF_MMAP = 1 << 11;
+const KPF_ANON = 1 << 12;
+const KPF_NOPAGE = 1 << 20;
+const KPF_KSM = 1 << 21;
+
+/** The same for the high half: bits 32 and up, for kernel hackers. */
+const HIGH_BITS: readonly [flag: number, bit: number][] = [
+  [PG_reserved, 32],
+  [PG_mlocked, 33],
+  [PG_mappedtodisk, 34],
+  [PG_private, 35],
+  [PG_private_2, 36],
+  [PG_checked, 37],
+  [PG_arch_1, 38],
+];
+
+const ENTRY = 8;
+
+/** The low 32 bits of a frame's word (fs/proc/page.c: get_uflags). */
+function kpage_flags_low(m: Machine, pfn: number): number {
+  if (!pfn_valid(m, pfn)) return KPF_NOPAGE;
+  const p = m.memmap;
+  const flags = p.flags[pfn]!;
+  let word = 0;
+  if ((flags & PG_slab) === 0 && page_mapped(p, pfn)) word |= KPF_MMAP;
+  if (PageAnon(p, pfn)) word |= KPF_ANON;
+  if (PageKsm(p, pfn)) word |= KPF_KSM;
+  for (const [flag, bit] of LOW_BITS) if ((flags & flag) !== 0) word |= 1 << bit;
+  return word >>> 0;
+}
+
+function kpage_flags_high(m: Machine, pfn: number): number {
+  if (!pfn_valid(m, pfn)) return 0;
+  const flags = m.memmap.flags[pfn]!;
+  let word = 0;
+  for (const [flag, bit] of HIGH_BITS) if ((flags & flag) !== 0) word |= 1 << (bit - 32);
+  return word >>> 0;
+}
+
+/** Words of `pos` on, as many as fit; -EINVAL unless offset and count are whole words. */
+function read_words(
+  m: Machine,
+  pos: number,
+  buf: Uint8Array,
+  low: (m: Machine, pfn: number) => number,
+  high: (m: Machine, pfn: number) => number,
+): number {
+  const count = Math.min(buf.length, m.memmap.nr_pages * ENTRY - pos);
+  if (pos % ENTRY !== 0 || count % ENTRY !== 0) return -EINVAL;
+  if (count <= 0) return 0;
+  const view = new DataView(buf.buffer, buf.byteOffset, count);
+  let pfn = pos / ENTRY;
+  for (let at = 0; at < count; at += ENTRY, pfn++) {
+    view.setUint32(at, low(m, pfn), true);
+    view.setUint32(at + 4, high(m, pfn), true);
+  }
+  return count;
+}
+
+const zero = (): number => 0;
+
+export const proc_page_files: readonly FileRow<Machine>[] = [
+  {
+    path: '/proc/kpagecount',
+    mode: 0o400,
+    read_at: (m, pos, buf) =>
+      read_words(
+        m,
+        pos,
+        buf,
+        (machine, pfn) => (pfn_valid(machine, pfn) ? page_mapcount(machine.memmap, pfn) : 0),
+        zero,
+      ),
+    doc: 'how often each frame is mapped: 64 bits a frame',
+  },
+  {
+    path: '/proc/kpageflags',
+    mode: 0o400,
+    read_at: (m, pos, buf) => read_words(m, pos, buf, kpage_flags_low, kpage_flags_high),
+    doc: 'the flags of each frame: 64 bits a frame, as page-types reads them',
+  },
+];
