@@ -2,6 +2,7 @@
  * Linux 2.6.35 as a table: what the shared mechanics ask of the kernel that runs.
  */
 import type { KernelProfile } from '../../mm/mmzone.ts';
+import { files_2_6_35 } from './files.ts';
 import { alloc_pages } from './page_alloc.ts';
 import { __free_pages, __free_pages_ok, drain_pages, free_hot_cold_page } from './rmqueue.ts';
 import {
@@ -22,4 +23,6 @@ export const linux_2_6_35: KernelProfile = {
   drain_pages,
   setup_per_zone_wmarks,
   setup_per_zone_lowmem_reserve,
+  files: files_2_6_35,
+  file_directories: [],
 };
