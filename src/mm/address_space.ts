@@ -39,8 +39,13 @@ export interface AddressSpaceOperations {
    * under write-back. 0, -errno, or AOP_WRITEPAGE_ACTIVATE with the page still locked.
    */
   writepage?(m: Machine, mapping: AddressSpace, pfn: pfn_t): number;
-  /** Device block of each block of the page, for buffers: -1 for a hole. */
-  get_block?(m: Machine, mapping: AddressSpace, block: number): number;
+  /** Marks a page dirty; without it the page alone is marked, its buffers are not. */
+  set_page_dirty?(m: Machine, mapping: AddressSpace, pfn: pfn_t): boolean;
+  /**
+   * The device's block that holds a block of the file, in units of BLOCK_SIZE; -1 for a hole. With
+   * `create` a hole gets a block, or the answer is -errno below -1.
+   */
+  get_block?(m: Machine, mapping: AddressSpace, block: number, create: boolean): number;
   /** After all pages of a mapping were cleaned or written: the file system's own bookkeeping. */
   write_inode?(m: Machine, mapping: AddressSpace): void;
 }

@@ -13,6 +13,7 @@ import type { FileRow, RowDirectory } from '../lib/file_row.ts';
 import type { Prng } from '../lib/prng.ts';
 import { type AddressSpace, Mappings, RadixTreeNodes, swap_aops } from './address_space.ts';
 import type { BlockQueue } from './block_device.ts';
+import { BufferHeads } from './buffer_head.ts';
 import { Contents } from './contents.ts';
 import { __GFP_DMA, __GFP_DMA32, __GFP_HIGHMEM, __GFP_MOVABLE, MIGRATE_TYPES } from './gfp.ts';
 import type { AnonVma, Task } from './mm_types.ts';
@@ -301,6 +302,7 @@ export class Machine {
   /** The swap cache. */
   readonly swapper_space: AddressSpace;
   readonly radix_nodes: RadixTreeNodes;
+  readonly buffer_heads: BufferHeads = new BufferHeads();
   readonly slab: SlabState;
   readonly writeback: WritebackState = new WritebackState();
   readonly block_devices: BlockQueue[] = [];
