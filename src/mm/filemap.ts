@@ -37,12 +37,7 @@ import {
   radix_tree_prev_hole,
   radix_tree_replace,
 } from './radix_tree.ts';
-import {
-  mod_zone_page_state,
-  NR_FILE_DIRTY,
-  NR_FILE_PAGES,
-  NR_SHMEM,
-} from './vmstat.ts';
+import { mod_zone_page_state, NR_FILE_DIRTY, NR_FILE_PAGES, NR_SHMEM } from './vmstat.ts';
 
 export {
   AddressSpace,
@@ -249,7 +244,7 @@ const ra_index = new Float64Array(MAX_READAHEAD_BYTES / 512);
  * taken first, then read in order. The page `lookahead` before the end is marked: who reads it
  * moves the window on (readahead.c: __do_page_cache_readahead).
  */
-export export function __do_page_cache_readahead(
+export function __do_page_cache_readahead(
   m: Machine,
   mapping: AddressSpace,
   index: number,
