@@ -11,6 +11,7 @@
  */
 import { BUG_ON } from '../lib/bug.ts';
 import type { AddressSpace } from './address_space.ts';
+import type { FileRaState } from './filemap.ts';
 import type { Machine } from './mmzone.ts';
 import type { nid_t, pfn_t } from './page.ts';
 import type { PageTable } from './page_table.ts';
@@ -71,8 +72,11 @@ export class MmapFile {
   readonly ino: number;
   readonly dev_major: number;
   readonly dev_minor: number;
-  /** Areas that hold this file; the owner of the file may drop it at 0. */
+  /** Areas that hold this file; at 0 the file is closed. */
   f_count = 0;
+  /** Read-ahead of faults; null before the first. */
+  ra: FileRaState | null = null;
+  mmap_miss = 0;
 
   constructor(
     mapping: AddressSpace,
@@ -186,6 +190,9 @@ export class MmStruct {
   brk = 0;
   start_stack = 0;
   mmap_base = 0;
+  /** Where the search for a free range goes on, and the largest hole passed over so far. */
+  free_area_cache = 0;
+  cached_hole_size = 0;
   /** Flags of new areas (VM_LOCKED after mlockall). */
   def_flags = 0;
   /** mmap_sem is held for writing: try_to_unmap cannot mlock pages then. */

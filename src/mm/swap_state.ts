@@ -9,12 +9,7 @@
  */
 import { BUG_ON } from '../lib/bug.ts';
 import { EEXIST, EINVAL, ENOENT, ENOMEM } from '../lib/errno.ts';
-import {
-  end_page_writeback,
-  find_get_page,
-  set_page_dirty,
-  set_page_writeback,
-} from './filemap.ts';
+import { end_page_writeback, find_get_page, set_page_writeback } from './filemap.ts';
 import { __GFP_HIGH, __GFP_NOMEMALLOC, __GFP_NOWARN, GFP_KERNEL } from './gfp.ts';
 import { lru_add_drain, lru_cache_add_anon, put_page, release_pages } from './lru.ts';
 import { type Machine, PAGEVEC_SIZE, page_zone } from './mmzone.ts';
@@ -192,6 +187,7 @@ function __swap_duplicate(m: Machine, entry: number, usage: number): number {
 
 /** One more pte uses the slot: 0 or -errno. */
 export function swap_duplicate(m: Machine, entry: number): number {
+  if (swp_type(entry) >= MAX_SWAPFILES) return 0; // a migration entry
   return __swap_duplicate(m, entry, 1);
 }
 
@@ -429,9 +425,4 @@ export function swapin_readahead(m: Machine, entry: number, gfp: number, nid: nu
 function is_readable(si: SwapInfo, offset: number): boolean {
   const count = si.swap_map[offset]!;
   return count !== 0 && (count & ~SWAP_HAS_CACHE) !== SWAP_MAP_BAD;
-}
-
-/** Marks a page of the swap cache dirty; here so that reclaim has one place to call. */
-export function set_swap_page_dirty(m: Machine, pfn: pfn_t): void {
-  set_page_dirty(m, pfn);
 }
