@@ -8,10 +8,11 @@
  */
 import { list_add_tail, list_entries } from '../lib/list.ts';
 import { add_to_free_list, free_list_head } from '../mm/buddy.ts';
-import { MIGRATE_PCPTYPES, MIGRATE_TYPES } from '../mm/gfp.ts';
-import { assemble_machine } from '../mm/mm_init.ts';
+import { MIGRATE_MOVABLE, MIGRATE_PCPTYPES, MIGRATE_TYPES } from '../mm/gfp.ts';
+import { assemble_machine, type ZoneLayout } from '../mm/mm_init.ts';
 import type { KernelProfile, Machine, Shape, Zone } from '../mm/mmzone.ts';
 import type { pfn_t } from '../mm/page.ts';
+import { NR_FREE_PAGES } from '../mm/vmstat.ts';
 
 export interface RecordedPcp {
   count: number;
@@ -57,11 +58,16 @@ export function is_zone_record(r: Record<string, unknown>): boolean {
   );
 }
 
-/** A machine with nothing but the recorded zone, at its place, in the recorded state. */
+/**
+ * A machine with the recorded zone, at its place, in the recorded state. With `helper_pages`, a
+ * second node behind it has that much free memory and the CPUs: what the emulated kernel needs for
+ * itself comes from there, and the recorded zone is touched by nothing but the replay.
+ */
 export function load_zone(
   r: RecordedZone,
   kernel: KernelProfile,
   base: Shape,
+  helper_pages = 0,
 ): { m: Machine; zone: Zone } {
   const nid = r.nid ?? 0;
   const zone_idx = r.zid ?? base.ZONE_DMA32;
@@ -71,26 +77,46 @@ export function load_zone(
     pageblock_order: Math.log2(r.pageblock_nr),
     nr_cpus: r.pcp.length,
   };
-  const m = assemble_machine({
-    shape,
-    kernel,
-    zones: [
-      {
-        nid,
-        zone_idx,
-        start_pfn: r.zone_start,
-        spanned_pages: r.spanned,
-        present_pages: r.present,
-      },
-    ],
-  });
+  const zones: ZoneLayout[] = [
+    {
+      nid,
+      zone_idx,
+      start_pfn: r.zone_start,
+      spanned_pages: r.spanned,
+      present_pages: r.present,
+    },
+  ];
+  if (helper_pages > 0) {
+    // Right behind, as another node was there too: the free scanner looks at the frame at the end.
+    const align = 2 ** (shape.max_order - 1);
+    zones.push({
+      nid: nid + 1,
+      zone_idx: base.ZONE_NORMAL,
+      start_pfn: Math.ceil((r.zone_start + r.spanned) / align) * align,
+      spanned_pages: helper_pages,
+      present_pages: helper_pages,
+    });
+  }
+  const m = assemble_machine({ shape, kernel, zones });
   const zone = m.populated_zones[0]!;
+  if (helper_pages > 0) free_helper_node(m, m.populated_zones[1]!);
   for (let i = 0; i < 3; i++) zone.watermark[i] = r.wmark[i]!;
   for (let i = 0; i < r.vm_stat.length; i++) zone.vm_stat[i] = r.vm_stat[i]!;
   zone.compact_considered = r.compact_considered;
   zone.compact_defer_shift = r.compact_defer_shift;
   load_lists(m, zone, r);
   return { m, zone };
+}
+
+/** Makes the whole zone free blocks of the highest order, and its node the CPUs' own. */
+function free_helper_node(m: Machine, zone: Zone): void {
+  const order = m.shape.max_order - 1;
+  const end = zone.zone_start_pfn + zone.spanned_pages;
+  for (let pfn = zone.zone_start_pfn; pfn < end; pfn += 2 ** order) {
+    add_to_free_list(m, zone, pfn, order, MIGRATE_MOVABLE, true);
+  }
+  zone.vm_stat[NR_FREE_PAGES] = zone.spanned_pages;
+  m.cpu_to_node.fill(zone.nid);
 }
 
 function load_lists(m: Machine, zone: Zone, r: RecordedLists): void {
