@@ -1,0 +1,337 @@
+/**
+ * Booting: from a configuration to a machine whose memory is free, as after init has started.
+ *
+ * 1. The firmware's memory map gives RAM ranges; nodes and zones are cut from them.
+ * 2. What the kernel image, per-CPU areas and the memmap itself occupy is reserved; holes too.
+ * 3. Everything else is freed upwards, which leaves the largest blocks highest address first.
+ * 4. Zonelists, grouping by mobility, watermarks, RESERVE blocks.
+ * 5. The first allocations: hash tables, slab caches, kernel threads.
+ * Linux: arch/x86/kernel/setup.c, mm/bootmem.c, mm/sparse-vmemmap.c, init/main.c. The reservations
+ * are those of the recorded machines; their sizes follow memory size, CPUs and nodes as there.
+ */
+import {
+  type MachineName,
+  machine_shape,
+  node_borders,
+  type PfnRange,
+  ram_ranges,
+  zone_ranges,
+} from './arch.ts';
+import { linux_2_6_35 } from './kernels/linux-2.6.35/profile.ts';
+import { kernel_boot } from './kernels/linux-2.6.35/setup.ts';
+import type { Job } from './lib/kthread.ts';
+import type { BlockDevice } from './mm/block_device.ts';
+import { add_to_free_list } from './mm/buddy.ts';
+import { assemble_machine, type ZoneLayout } from './mm/mm_init.ts';
+import {
+  type Machine,
+  type PerCpuPages,
+  page_zone,
+  pfn_valid,
+  type Shape,
+  type Zone,
+  zone_end_pfn,
+} from './mm/mmzone.ts';
+import { PG_reserved } from './mm/page_flags.ts';
+import { flusher_tick } from './mm/page_writeback.ts';
+import { get_pageblock_migratetype } from './mm/pageblock.ts';
+import { NR_FREE_PAGES, PGFREE } from './mm/vmstat.ts';
+
+/** What `pageblock mount` and library callers may choose. Every field has a default. */
+export interface MachineConfig {
+  kernel?: '2.6.35';
+  /** false: a kernel built without memory compaction ("vanilla"). */
+  compaction?: boolean;
+  machine?: MachineName;
+  /** Bytes of RAM. */
+  memory?: number;
+  nodes?: number;
+  /** false: a kernel built without NUMA. */
+  numa?: boolean;
+  cpus?: number;
+  seed?: number;
+  /** ppc64 only: 4096 or 65536. */
+  page_size?: number;
+  /** Wall clock at boot, milliseconds since the epoch. */
+  boot_time_ms?: number;
+  /** What the emulated disk stores to; without one, memory. */
+  disk?: BlockDevice;
+  /** Owner of the files on the emulated disk's root. */
+  uid?: number;
+  gid?: number;
+}
+
+const MIB = 2 ** 20;
+const MAX_NODES = 64;
+const MAX_CPUS = 64;
+
+/** A configuration with every choice made; throws RangeError with one line on what cannot be. */
+export function resolve_config(config: MachineConfig): Required<Omit<MachineConfig, 'disk'>> {
+  const machine = config.machine ?? 'x86_64';
+  const numa = config.numa ?? machine !== 'x86';
+  const c = {
+    kernel: config.kernel ?? '2.6.35',
+    compaction: config.compaction ?? true,
+    machine,
+    memory: config.memory ?? 2048 * MIB,
+    nodes: config.nodes ?? 1,
+    numa,
+    cpus: config.cpus ?? 1,
+    seed: config.seed ?? 1,
+    page_size: config.page_size ?? 4096,
+    boot_time_ms: config.boot_time_ms ?? 0,
+    uid: config.uid ?? 0,
+    gid: config.gid ?? 0,
+  };
+  const whole = (value: number, name: string, min: number, max: number): void => {
+    if (!Number.isInteger(value) || value < min || value > max) {
+      throw new RangeError(`${name} must be a whole number from ${min} to ${max}, not ${value}`);
+    }
+  };
+  if (c.kernel !== '2.6.35') throw new RangeError(`no kernel ${c.kernel}: choose 2.6.35`);
+  if (!['x86_64', 'x86', 'ppc64'].includes(machine)) {
+    throw new RangeError(`no machine ${machine}: choose x86_64, x86 or ppc64`);
+  }
+  whole(c.cpus, 'cpus', 1, MAX_CPUS);
+  whole(c.nodes, 'nodes', 1, MAX_NODES);
+  whole(c.seed, 'seed', 0, 2 ** 32 - 1);
+  if (c.memory < 64 * MIB || c.memory > 2 ** 40 || !Number.isFinite(c.memory)) {
+    throw new RangeError('memory must be from 64M to 1T');
+  }
+  if (machine === 'x86' && c.memory > 64 * 1024 * MIB) {
+    throw new RangeError('memory of an x86 machine (PAE) must be at most 64G');
+  }
+  if (c.page_size !== 4096 && !(machine === 'ppc64' && c.page_size === 65536)) {
+    throw new RangeError('page size must be 4096, or 65536 on ppc64');
+  }
+  if (c.nodes > 1 && !numa) {
+    throw new RangeError(`more than one node needs a kernel with NUMA (machine ${machine})`);
+  }
+  if (c.memory / c.nodes < 64 * MIB) {
+    throw new RangeError(`${c.nodes} nodes need at least ${c.nodes * 64}M of memory`);
+  }
+  return c;
+}
+
+/** Boots a machine. Throws RangeError when the configuration cannot be. */
+export function boot(config: MachineConfig = {}): Machine {
+  const c = resolve_config(config);
+  const arch = {
+    memory: c.memory,
+    cpus: c.cpus,
+    numa: c.numa,
+    compaction: c.compaction,
+    page_shift: Math.log2(c.page_size),
+  };
+  const shape = machine_shape(c.machine, arch);
+  const ram = ram_ranges(c.machine, arch);
+  const borders = node_borders(ram, c.nodes, shape.page_shift);
+  const m = assemble_machine({
+    shape,
+    kernel: linux_2_6_35,
+    zones: zone_layouts(shape, ram, borders),
+    nr_nodes: c.nodes,
+    seed: c.seed,
+    boot_time_ms: c.boot_time_ms,
+  });
+  for (let nid = 0; nid < c.nodes; nid++) {
+    m.nodes[nid]!.node_present_pages = ram_between(ram, borders[nid]!, borders[nid + 1]!);
+  }
+  mark_sections(m, ram);
+  const reserved = boot_reservations(m, borders);
+  const free = subtract(ram, reserved);
+  reserve_the_rest(m, free);
+  // Until init the per-CPU lists are the boot pagesets: every page goes straight through them.
+  for_each_pageset(m, (_zone, pcp) => {
+    pcp.high = 0;
+    pcp.batch = 1;
+  });
+  for (const range of free) free_bootmem(m, range);
+  for_each_pageset(m, (zone, pcp) => m.kernel.setup_pageset(m, zone, pcp));
+  kernel_boot(m);
+  return m;
+}
+
+function ram_between(ram: readonly PfnRange[], start: number, end: number): number {
+  let pages = 0;
+  for (const r of ram) pages += Math.max(0, Math.min(r.end, end) - Math.max(r.start, start));
+  return pages;
+}
+
+/** Zones of each node, with the deductions of free_area_init_core. */
+function zone_layouts(
+  shape: Shape,
+  ram: readonly PfnRange[],
+  borders: readonly number[],
+): ZoneLayout[] {
+  const layouts: ZoneLayout[] = [];
+  const kinds = zone_ranges(shape, borders[borders.length - 1]!);
+  for (let nid = 0; nid + 1 < borders.length; nid++) {
+    kinds.forEach((kind, zone_idx) => {
+      const start = Math.max(kind.start, borders[nid]!);
+      const end = Math.min(kind.end, borders[nid + 1]!);
+      const frames = start < end ? ram_between(ram, start, end) : 0;
+      if (frames === 0) return;
+      const spanned = end - start;
+      const memmap = Math.ceil((spanned * shape.sizeof_struct_page) / 2 ** shape.page_shift);
+      let present = Math.max(0, frames - memmap);
+      // What the firmware and the boot code took below 16 MiB (recorded: 98 pages on x86-64, C4).
+      if (zone_idx === 0 && shape.machine === 'x86_64') present -= 98;
+      layouts.push({
+        nid,
+        zone_idx,
+        start_pfn: start,
+        spanned_pages: spanned,
+        present_pages: present,
+      });
+    });
+  }
+  return layouts;
+}
+
+/** Only sections with RAM have a memmap: the hole below 4 GiB has none. */
+function mark_sections(m: Machine, ram: readonly PfnRange[]): void {
+  const size = m.shape.section_nr_pages;
+  m.section_valid.fill(0);
+  if (m.shape.flatmem) {
+    m.section_valid.fill(1, 0, Math.ceil(m.memmap.nr_pages / size));
+    return;
+  }
+  for (const r of ram) {
+    m.section_valid.fill(1, Math.floor(r.start / size), Math.ceil(r.end / size));
+  }
+}
+
+/** What is in use before the allocator exists, in frames (dmesg of the recorded machines). */
+function boot_reservations(m: Machine, borders: readonly number[]): PfnRange[] {
+  const { shape } = m;
+  const page_size = 2 ** shape.page_shift;
+  const pages = (bytes: number): number => Math.ceil(bytes / page_size);
+  const reserved: PfnRange[] = [];
+  const take = (start: number, nr: number): number => {
+    reserved.push({ start, end: start + nr });
+    return start + nr;
+  };
+
+  let next: number;
+  if (shape.machine === 'ppc64') {
+    next = take(0, pages(12 * MIB)); // kernel text, data and bss at address 0
+  } else {
+    take(0x1, 2); // real-mode trampoline
+    take(0x8, 1); // direct mapping page tables
+    // Text and data, then bss; the init sections between them are freed once init runs.
+    take(0x1000, 0x312);
+    next = take(0x1372, 0x63);
+    const unit = 512; // one 2 MiB unit a CPU, of which the percpu allocator keeps 25 pages
+    for (let cpu = 0; cpu < shape.nr_cpus; cpu++) next = take(0x1400 + cpu * unit, 25) - 25 + unit;
+  }
+
+  // The memmap. x86-64 and ppc64: virtual, in 2 MiB (16 MiB) blocks on the node they describe.
+  if (shape.flatmem) {
+    take(next, pages(m.memmap.nr_pages * shape.sizeof_struct_page));
+    return reserved;
+  }
+  const block_pages = shape.machine === 'ppc64' ? 2 ** (24 - shape.page_shift) : 512;
+  const block_bytes = block_pages * page_size;
+  let mapped = -1;
+  for (let nid = 0; nid + 1 < borders.length; nid++) {
+    const start = borders[nid]!;
+    let at = nid === 0 ? next : take(start, 4); // pg_data_t and the boot bitmap
+    for (let s = 0; s * shape.section_nr_pages < m.memmap.nr_pages; s++) {
+      if (m.section_valid[s] === 0) continue;
+      const first = Math.max(s * shape.section_nr_pages, start);
+      if (first >= Math.min((s + 1) * shape.section_nr_pages, borders[nid + 1]!)) continue;
+      const bytes = shape.section_nr_pages * shape.sizeof_struct_page;
+      const last_block = Math.ceil(((s + 1) * bytes) / block_bytes) - 1;
+      for (let b = Math.floor((s * bytes) / block_bytes); b <= last_block; b++) {
+        if (b <= mapped) continue;
+        at = take(Math.ceil(at / block_pages) * block_pages, block_pages);
+        mapped = b;
+      }
+    }
+  }
+  return reserved;
+}
+
+/** The parts of `ranges` that no range of `holes` covers. */
+function subtract(ranges: readonly PfnRange[], holes: readonly PfnRange[]): PfnRange[] {
+  const sorted = [...holes].sort((a, b) => a.start - b.start);
+  const left: PfnRange[] = [];
+  for (const r of ranges) {
+    let at = r.start;
+    for (const h of sorted) {
+      if (h.end <= at || h.start >= r.end) continue;
+      if (h.start > at) left.push({ start: at, end: h.start });
+      at = Math.max(at, h.end);
+    }
+    if (at < r.end) left.push({ start: at, end: r.end });
+  }
+  return left;
+}
+
+/** Frames of zones that are not going to be free: holes and reservations (PG_reserved). */
+function reserve_the_rest(m: Machine, free: readonly PfnRange[]): void {
+  const p = m.memmap;
+  for (const zone of m.zones) {
+    if (zone === undefined) continue;
+    const span = { start: zone.zone_start_pfn, end: zone_end_pfn(zone) };
+    for (const r of subtract([span], free)) {
+      for (let pfn = r.start; pfn < r.end; pfn++) {
+        if (!pfn_valid(m, pfn)) continue;
+        p.flags[pfn] = PG_reserved;
+        p._count[pfn] = 1;
+      }
+    }
+  }
+}
+
+/**
+ * Frees a range of boot memory upwards: single pages up to a 64-page border, then in 64s. A whole
+ * block of the largest order would only be merged from 16 such chunks, so it is put on its list at
+ * once. (bootmem.c: free_all_bootmem_core, __free_pages_bootmem)
+ */
+export function free_bootmem(m: Machine, range: PfnRange): void {
+  const top = m.shape.max_order - 1;
+  const top_pages = 2 ** top;
+  const chunk_order = m.shape.machine === 'x86' ? 5 : 6;
+  const chunk = 2 ** chunk_order;
+  for (let pfn = range.start; pfn < range.end; ) {
+    const zone: Zone = page_zone(m, pfn);
+    const end = Math.min(range.end, zone_end_pfn(zone));
+    if (pfn % top_pages === 0 && pfn + top_pages <= end && !is_highmem_x86(m, zone)) {
+      const last = pfn + top_pages - chunk;
+      add_to_free_list(m, zone, pfn, top, get_pageblock_migratetype(m, zone, last));
+      zone.vm_stat[NR_FREE_PAGES]! += top_pages;
+      m.vm_events[PGFREE]! += top_pages;
+      m.totalram_pages += top_pages;
+      pfn += top_pages;
+    } else if (pfn % chunk === 0 && pfn + chunk <= end && !is_highmem_x86(m, zone)) {
+      m.kernel.__free_pages_ok(m, pfn, chunk_order);
+      m.totalram_pages += chunk;
+      pfn += chunk;
+    } else {
+      m.kernel.free_hot_cold_page(m, pfn, false);
+      m.totalram_pages++;
+      pfn++;
+    }
+  }
+}
+
+function for_each_pageset(m: Machine, visit: (zone: Zone, pcp: PerCpuPages) => void): void {
+  for (const zone of m.populated_zones) for (const pcp of zone.pageset) visit(zone, pcp);
+}
+
+/** HighMem is freed page by page (init_32.c: add_one_highpage_init). */
+function is_highmem_x86(m: Machine, zone: Zone): boolean {
+  return m.shape.ZONE_HIGHMEM >= 0 && zone.zone_idx === m.shape.ZONE_HIGHMEM;
+}
+
+/**
+ * Moves the virtual clock by `ms` milliseconds and runs what is due: writes that a disk would have
+ * finished by now, the flusher. Ends in 0.
+ */
+export function* advance_clock(m: Machine, ms: number): Job {
+  m.clock.now_ms += ms;
+  yield* flusher_tick(m);
+  return 0;
+}
