@@ -7,14 +7,7 @@
  * milliseconds since the epoch, with fractions. Offsets and sizes are exact up to 2^53.
  * Linux: include/linux/fs.h (struct inode_operations, struct file_operations).
  */
-import {
-  EINVAL,
-  EISDIR,
-  ENOTDIR,
-  ENOTTY,
-  EOPNOTSUPP,
-  EPERM,
-} from '../lib/errno.ts';
+import { EINVAL, EISDIR, ENOTDIR, ENOTTY, EOPNOTSUPP, EPERM } from '../lib/errno.ts';
 import type { Job } from '../lib/kthread.ts';
 
 export const S_IFMT = 0o170000;
