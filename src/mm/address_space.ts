@@ -158,6 +158,11 @@ export class Mappings {
     return mapping!;
   }
 
+  /** False once it was destroyed: for who pauses with a mapping in hand. */
+  is_alive(mapping: AddressSpace): boolean {
+    return this.table[mapping.id] === mapping;
+  }
+
   /** Forgets a mapping. Precondition: it has no pages. */
   destroy(mapping: AddressSpace): void {
     BUG_ON(mapping.nrpages !== 0, 'mappings: pages are left');

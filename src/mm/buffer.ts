@@ -39,15 +39,17 @@ import {
   SetPageFlag,
   unlock_page,
 } from './page.ts';
-import { PG_error, PG_mappedtodisk, PG_private, PG_uptodate } from './page_flags.ts';
+import { PG_error, PG_locked, PG_mappedtodisk, PG_private, PG_uptodate } from './page_flags.ts';
 import {
   __set_page_dirty_nobuffers,
+  balance_dirty_pages_ratelimited,
   cancel_dirty_page,
   page_mapping,
   set_page_writeback,
   submit_page_write,
   submit_read,
 } from './page_writeback.ts';
+import { radix_tree_lookup } from './radix_tree.ts';
 import { kmem_cache_alloc, kmem_cache_free } from './slub.ts';
 
 /** Mask of a block device's pages (block_dev.c: bdget, buffer.c: grow_dev_page). */
@@ -288,13 +290,12 @@ function block_prepare_write(
       if (PageUptodate(p, pfn)) b.b_state[bh]! |= BH_Uptodate;
       continue;
     }
-    let fresh = false;
     if ((b.b_state[bh]! & BH_Mapped) === 0) {
       let block = mapping.a_ops.get_block!(m, mapping, first + i, false);
       if (block < 0) {
         block = mapping.a_ops.get_block!(m, mapping, first + i, true);
         if (block < 0) return block;
-        fresh = true;
+        b.b_state[bh]! |= BH_New;
       }
       b.b_blocknr[bh] = block;
       b.b_state[bh]! |= BH_Mapped;
@@ -305,11 +306,37 @@ function block_prepare_write(
     }
     if ((b.b_state[bh]! & BH_Uptodate) !== 0 || (start >= from && end <= to)) continue;
     // A block that is overwritten in part keeps the rest of what it held.
-    const err = read_block(m, mapping, pfn, start, fresh ? -1 : b.b_blocknr[bh]!);
+    const err = read_block(
+      m,
+      mapping,
+      pfn,
+      start,
+      (b.b_state[bh]! & BH_New) !== 0 ? -1 : b.b_blocknr[bh]!,
+    );
     if (err !== 0) return err;
     b.b_state[bh]! |= BH_Uptodate;
   }
   return 0;
+}
+
+/**
+ * A write failed after blocks were taken for it: they hold somebody's old data, and become zeroes
+ * before anyone can read them (buffer.c: page_zero_new_buffers).
+ */
+function page_zero_new_buffers(m: Machine, pfn: pfn_t): void {
+  const b = m.buffer_heads;
+  const head = m.memmap.private_[pfn]!;
+  let bh = head;
+  let at = 0;
+  do {
+    if ((b.b_state[bh]! & BH_New) !== 0) {
+      if ((b.b_state[bh]! & BH_Uptodate) === 0) m.contents.zero_range(pfn, at, BLOCK_SIZE);
+      b.b_state[bh] = (b.b_state[bh]! | BH_Uptodate) & ~BH_New;
+      mark_buffer_dirty(m, bh);
+    }
+    at += BLOCK_SIZE;
+    bh = b.b_this_page[bh]!;
+  } while (bh !== head);
 }
 
 /** After the bytes from..to were copied in: buffers and page uptodate and dirty (__block_commit_write). */
@@ -325,7 +352,7 @@ function block_commit_write(m: Machine, pfn: pfn_t, from: number, to: number): v
     if (end <= from || start >= to) {
       if ((b.b_state[bh]! & BH_Uptodate) === 0) partial = true;
     } else {
-      b.b_state[bh]! |= BH_Uptodate;
+      b.b_state[bh] = (b.b_state[bh]! | BH_Uptodate) & ~BH_New;
       mark_buffer_dirty(m, bh);
     }
     start = end;
@@ -353,7 +380,7 @@ export function block_write(
   if (pfn < 0) return pfn;
   const err = block_prepare_write(m, mapping, pfn, offset, offset + len);
   if (err !== 0) {
-    // A page that was made for this write has nothing in it: it reads as a hole again.
+    if (PagePrivate(p, pfn)) page_zero_new_buffers(m, pfn);
     unlock_page(p, pfn);
     put_page(m, pfn);
     return err;
@@ -364,6 +391,72 @@ export function block_write(
   unlock_page(p, pfn);
   put_page(m, pfn);
   return 0;
+}
+
+/**
+ * Writes buf into a file at `pos`, page by page. Returns the bytes written, or -errno when not one
+ * was; what was written before an error stays (filemap.c: generic_file_buffered_write).
+ */
+export function generic_file_buffered_write(
+  m: Machine,
+  mapping: AddressSpace,
+  buf: Uint8Array,
+  pos: number,
+): number {
+  const page_size = 2 ** m.shape.page_shift;
+  let done = 0;
+  while (done < buf.length) {
+    const at = pos + done;
+    const index = Math.floor(at / page_size);
+    const offset = at - index * page_size;
+    const len = Math.min(page_size - offset, buf.length - done);
+    const err = block_write(m, mapping, index, offset, buf, done, len);
+    if (err !== 0) return done > 0 ? done : err;
+    done += len;
+    if (pos + done > mapping.i_size) mapping.i_size = pos + done;
+    balance_dirty_pages_ratelimited(m);
+  }
+  return done;
+}
+
+/**
+ * Zeroes the rest of the block that the cut at byte `size` goes through, on its way to the device
+ * as well: the file may grow again. 0, -ENOMEM or -EIO with nothing changed
+ * (buffer.c: block_truncate_page).
+ */
+export function block_truncate_page(m: Machine, mapping: AddressSpace, size: number): number {
+  const p = m.memmap;
+  const b = m.buffer_heads;
+  const offset = size % BLOCK_SIZE;
+  if (offset === 0 || size >= mapping.i_size) return 0;
+  const page_size = 2 ** m.shape.page_shift;
+  const block = Math.floor(size / BLOCK_SIZE);
+  const index = Math.floor(size / page_size);
+  const in_page = size % page_size;
+  const on_device = mapping.a_ops.get_block!(m, mapping, block, false) >= 0;
+  // A hole that is in no page either is zero already.
+  if (!on_device && radix_tree_lookup(m, mapping.page_tree, index) === 0) return 0;
+  const pfn = grab_cache_page_write_begin(m, mapping, index);
+  if (pfn < 0) return pfn;
+  let err = 0;
+  if (!PagePrivate(p, pfn)) err = create_empty_buffers(m, pfn);
+  if (err === 0 && !PageUptodate(p, pfn)) {
+    err = mpage_readpage(m, mapping, pfn);
+    if (err === 0) SetPageFlag(p, pfn, PG_locked);
+    else {
+      put_page(m, pfn);
+      return err;
+    }
+  }
+  if (err === 0) {
+    m.contents.zero_range(pfn, in_page, BLOCK_SIZE - offset);
+    let bh = p.private_[pfn]!;
+    for (let at = BLOCK_SIZE; at <= in_page; at += BLOCK_SIZE) bh = b.b_this_page[bh]!;
+    if (on_device) mark_buffer_dirty(m, bh);
+  }
+  unlock_page(p, pfn);
+  put_page(m, pfn);
+  return err;
 }
 
 /**

@@ -224,3 +224,11 @@ export class Contents {
     return given;
   }
 }
+
+/** Contents.discardable for a machine: gives back what is free now. */
+export function discardable(
+  m: { readonly contents: Contents; readonly memmap: Memmap },
+  visit: DiscardVisitor,
+): number {
+  return m.contents.discardable(m.memmap, visit);
+}
