@@ -72,11 +72,15 @@ export class MmapFile {
   readonly ino: number;
   readonly dev_major: number;
   readonly dev_minor: number;
+  /** What keeps the inode: released when the last area has gone. */
+  open: { release(): void } | null = null;
   /** Areas that hold this file; at 0 the file is closed. */
   f_count = 0;
   /** Read-ahead of faults; null before the first. */
   ra: FileRaState | null = null;
   mmap_miss = 0;
+  /** Slab object (filp). */
+  object = 0;
 
   constructor(
     mapping: AddressSpace,
