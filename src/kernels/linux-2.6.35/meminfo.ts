@@ -8,7 +8,7 @@
  */
 import type { FileRow } from '../../lib/file_row.ts';
 import type { SeqFile } from '../../lib/seq_file.ts';
-import { type Machine, zone_end_pfn } from '../../mm/mmzone.ts';
+import type { Machine, Zone } from '../../mm/mmzone.ts';
 import {
   global_page_state,
   NR_ACTIVE_ANON,
@@ -64,13 +64,21 @@ function nr_blockdev_pages(m: Machine): number {
   return pages;
 }
 
-/** Pages of high memory that were given to the allocator at boot, and how many are free now. */
-export function high_memory(m: Machine): { total: number; free: number } {
+/** Frames of RAM in a zone: present_pages and what its memmap took (page_alloc.c). */
+function ram_pages(m: Machine, zone: Zone): number {
+  const memmap = Math.ceil(
+    (zone.spanned_pages * m.shape.sizeof_struct_page) / 2 ** m.shape.page_shift,
+  );
+  return zone.present_pages + memmap;
+}
+
+/** Pages of high memory, and how many of them are free. */
+function high_memory(m: Machine): { total: number; free: number } {
   let total = 0;
   let free = 0;
   for (const zone of m.populated_zones) {
     if (zone.zone_idx !== m.shape.ZONE_HIGHMEM) continue;
-    total += zone.spanned_pages;
+    total += ram_pages(m, zone);
     free += zone_page_state(zone, NR_FREE_PAGES);
   }
   return { total, free };
@@ -91,9 +99,10 @@ function direct_map(seq: SeqFile, m: Machine): void {
   let high_kb = 0;
   const four_gb = 2 ** (32 - m.shape.page_shift);
   for (const zone of m.populated_zones) {
-    if (zone.zone_idx === m.shape.ZONE_HIGHMEM) continue;
-    const end = zone_end_pfn(zone);
-    if (end <= four_gb) low_end = Math.max(low_end, end);
+    if (zone.zone_idx === m.shape.ZONE_HIGHMEM || zone.zone_idx === m.shape.ZONE_DMA) continue;
+    // Below 4 GiB a zone's only hole is at its end.
+    const end = zone.zone_start_pfn + ram_pages(m, zone);
+    if (zone.zone_start_pfn < four_gb) low_end = Math.max(low_end, end);
     else high_kb = Math.max(high_kb, pages_kb(m, end - four_gb));
   }
   const low_kb = pages_kb(m, low_end);
