@@ -10,6 +10,7 @@
 import { BUG_ON } from '../lib/bug.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { FileRow, RowDirectory } from '../lib/file_row.ts';
+import type { Job } from '../lib/kthread.ts';
 import type { Prng } from '../lib/prng.ts';
 import { type AddressSpace, Mappings, RadixTreeNodes, swap_aops } from './address_space.ts';
 import type { BlockQueue } from './block_device.ts';
@@ -18,6 +19,7 @@ import { Contents } from './contents.ts';
 import { __GFP_DMA, __GFP_DMA32, __GFP_HIGHMEM, __GFP_MOVABLE, MIGRATE_TYPES } from './gfp.ts';
 import type { AnonVma, Task } from './mm_types.ts';
 import type { Memmap, nid_t, order_t, pfn_t } from './page.ts';
+import type { Shrinker } from './reclaim_def.ts';
 import type { KsmRmap } from './rmap.ts';
 import { type KmemCache, SlabState } from './slub_def.ts';
 import type { SwapInfo } from './swap_state.ts';
@@ -76,6 +78,8 @@ export class PerCpuPages {
   count = 0;
   high = 0;
   batch = 1;
+  /** 6.1: grows while pages are freed and nothing is allocated (page_alloc.c: nr_pcp_free). */
+  free_factor = 0;
   /** The head row of the first list; the lists follow each other. */
   readonly lists: number;
   readonly nr_lists: number;
@@ -130,6 +134,25 @@ export class Zone {
   compact_considered = 0;
   compact_defer_shift = 0;
 
+  // 6.1 only. Raises all watermarks for a while after a fallback (page_alloc.c: boost_watermark).
+  watermark_boost = 0;
+  /** ZONE_BOOSTED_WATERMARK: kswapd is to be woken for the boost. */
+  boosted_watermark = false;
+  /** Pages of the pageblocks reserved as HIGHATOMIC. */
+  nr_reserved_highatomic = 0;
+  /** Lowest order whose compaction failed. */
+  compact_order_failed = 0;
+  /** The scanners met: skip bits are stale and to be cleared. */
+  compact_blockskip_flush = false;
+  /** Where runs that are not of the whole zone start: [async, sync] for the migrate scanner. */
+  readonly compact_cached_migrate_pfn: Int32Array = new Int32Array(2);
+  compact_cached_free_pfn = 0;
+  /** The same as the last reset of the skip bits found them. */
+  compact_init_migrate_pfn = 0;
+  compact_init_free_pfn = 0;
+  /** PB_migrate_skip of each pageblock, indexed as pageblock_flags. */
+  readonly pageblock_skip: Uint8Array;
+
   constructor(
     m: Memmap,
     shape: Shape,
@@ -154,6 +177,7 @@ export class Zone {
     this.pageblock_base = shape.flatmem ? start_pfn : start_pfn - (start_pfn % block);
     const span = start_pfn + spanned_pages - this.pageblock_base;
     this.pageblock_flags = new Uint8Array(Math.ceil(span / block));
+    this.pageblock_skip = new Uint8Array(this.pageblock_flags.length);
   }
 }
 
@@ -175,7 +199,14 @@ export class Pgdat {
   readonly node_zonelists: Zone[][] = [[], []];
   /** CPUs of this node. */
   readonly cpus: number[] = [];
+  /** The largest order that kswapd was woken for since it last looked. */
   kswapd_max_order = 0;
+  /** The order that kswapd balances for, and what it is doing (vmscan.ts: KSWAPD_*). */
+  kswapd_order = 0;
+  kswapd_state = 0;
+  /** When a nap ends, clock milliseconds; somebody woke it. */
+  kswapd_nap_until = 0;
+  kswapd_woken = false;
 
   constructor(nid: nid_t, start_pfn: pfn_t, spanned_pages: number) {
     this.nid = nid;
@@ -213,12 +244,30 @@ export interface KernelProfile {
   /** Recomputes watermarks, reserves and ratios after min_free_kbytes or a ratio changed. */
   setup_per_zone_wmarks(m: Machine): void;
   setup_per_zone_lowmem_reserve(m: Machine): void;
+  /** Runs every node's kswapd that was woken or whose nap is over, until it sleeps. */
+  kswapd_tick?(m: Machine): Job;
   /** Reverse mapping of KSM pages, in a kernel that has KSM. */
   readonly ksm?: KsmRmap;
   /** Its virtual files under /proc and /sys. */
   readonly files: readonly FileRow<Machine>[];
   /** Its directories that come and go: /proc/PID. */
   readonly file_directories: readonly RowDirectory<Machine>[];
+}
+
+/**
+ * Direct compaction of 6.1 in wait for the block that it makes: whoever frees a fitting one hands it
+ * over instead of putting it on a list (mm/internal.h: struct capture_control).
+ */
+export class CaptureControl {
+  readonly zone: Zone;
+  readonly order: order_t;
+  /** The captured block, -1 while there is none. */
+  page: pfn_t | -1 = -1;
+
+  constructor(zone: Zone, order: order_t) {
+    this.zone = zone;
+    this.order = order;
+  }
 }
 
 /** The pages of one CPU on their way to one LRU list (pagevec.h: struct pagevec). */
@@ -326,6 +375,17 @@ export class Machine {
   proc_caches: KmemCache[] | null = null;
   /** Swap areas (swap_state.ts). */
   readonly swap_info: SwapInfo[] = [];
+
+  /** Of the running task, in 6.1 (sched.h: current->capture_control). */
+  capture_control: CaptureControl | null = null;
+  // Reclaim (reclaim_def.ts).
+  /** PF_* of whoever executes now. */
+  current_flags = 0;
+  /** The process on whose behalf the code runs, null for the kernel and for host programs. */
+  current: Task | null = null;
+  /** Slab pages freed since a reclaimer last set it to 0 (struct reclaim_state). */
+  reclaimed_slab = 0;
+  readonly shrinkers: Shrinker[] = [];
 
   /**
    * For tests of races: called at points where another CPU may act in the real kernel, with the

@@ -141,6 +141,7 @@ function discard_slab(m: Machine, s: KmemCache, row: number): void {
   m.memmap.index[pfn] = 0;
   s.slab_pfn[row] = -1;
   s.free_rows.push(row);
+  m.reclaimed_slab += 2 ** order;
   m.kernel.__free_pages(m, pfn, order);
 }
 
