@@ -8,7 +8,12 @@
 import { compact_nodes } from '../src/kernels/linux-2.6.35/compaction.ts';
 import { run_job } from '../src/lib/kthread.ts';
 import { boot } from '../src/machine.ts';
+import { create_process } from '../src/mm/fork.ts';
 import { GFP_HIGHUSER_MOVABLE } from '../src/mm/gfp.ts';
+import { lru_add_drain_all } from '../src/mm/lru.ts';
+import { do_madvise, MADV_DONTNEED } from '../src/mm/madvise.ts';
+import { write_tag } from '../src/mm/memory.ts';
+import { do_mmap, PROT_READ, PROT_WRITE } from '../src/mm/mmap.ts';
 import type { Machine } from '../src/mm/mmzone.ts';
 import { BYTES_PER_PAGE } from '../src/mm/page.ts';
 import { COMPACTPAGES } from '../src/mm/vmstat.ts';
@@ -127,6 +132,44 @@ export async function benchBoot(rounds: number): Promise<Result[]> {
     [
       { name: 'boot of 16 GiB', unit: 'ms', round: () => bootMs(16 * GIB) },
       { name: 'boot of 256 GiB', unit: 'ms', round: () => bootMs(256 * GIB) },
+    ],
+    rounds,
+  );
+}
+
+/**
+ * Fills most of a machine with anonymous pages and frees every second one, as fragmented as
+ * memory gets: half of what is left has to move.
+ */
+function fragmentedMachine(memory: number): Machine {
+  const m = boot({ memory });
+  const task = create_process(m, 'bench');
+  if (typeof task === 'number') throw new Error('bench: no memory for a process');
+  const pages = Math.floor((memory / 4096) * 0.8);
+  const at = do_mmap(m, task.mm!, null, 0, pages, PROT_READ | PROT_WRITE, 0);
+  for (let i = 0; i < pages; i++) write_tag(m, task, at + i, i);
+  for (let i = 0; i < pages; i += 2) do_madvise(m, task.mm!, at + i, 1, MADV_DONTNEED);
+  lru_add_drain_all(m);
+  m.kernel.drain_pages(m, 0);
+  return m;
+}
+
+export async function benchCompaction(rounds: number): Promise<Result[]> {
+  let last: CompactionFigures = { perMoved: 0, perScanned: 0, moved: 0 };
+  return runGroup(
+    'compaction of a 1 GiB machine, every second page free',
+    [
+      {
+        name: 'anonymous pages, per moved page',
+        unit: 'ns',
+        target: '500',
+        round: () => {
+          last = compactionRound(fragmentedMachine(GIB));
+          return last.perMoved;
+        },
+      },
+      { name: 'anonymous pages, per frame of the zones', unit: 'ns', round: () => last.perScanned },
+      { name: 'pages moved', unit: 'pages', round: () => last.moved },
     ],
     rounds,
   );

@@ -1,0 +1,21 @@
+/**
+ * `npm run bench [-- GROUP…]`: prints medians with the machine's noise.
+ */
+import { benchAllocator, benchBoot, benchCompaction } from './core.ts';
+
+const groups: Record<string, () => Promise<unknown>> = {
+  allocator: () => benchAllocator(7),
+  compaction: () => benchCompaction(3),
+  boot: () => benchBoot(3),
+};
+
+const wanted = process.argv.slice(2);
+for (const name of wanted) {
+  if (groups[name] === undefined) {
+    console.error(`bench: no group ${name}; there are: ${Object.keys(groups).join(', ')}`);
+    process.exit(2);
+  }
+}
+for (const [name, run] of Object.entries(groups)) {
+  if (wanted.length === 0 || wanted.includes(name)) await run();
+}
