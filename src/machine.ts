@@ -148,6 +148,8 @@ export function boot(config: MachineConfig = {}): Machine {
   });
   for (const range of free) free_bootmem(m, range);
   for_each_pageset(m, (zone, pcp) => m.kernel.setup_pageset(m, zone, pcp));
+  // empty_zero_page: a page of the kernel's bss, which is reserved.
+  m.zero_pfn = shape.machine === 'ppc64' ? 128 : 0x1380;
   kernel_boot(m);
   return m;
 }

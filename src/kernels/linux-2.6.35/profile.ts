@@ -4,6 +4,7 @@
 import type { KernelProfile } from '../../mm/mmzone.ts';
 import { files_2_6_35 } from './files.ts';
 import { alloc_pages } from './page_alloc.ts';
+import { proc_pid_directory } from './proc_pid.ts';
 import { __free_pages, __free_pages_ok, drain_pages, free_hot_cold_page } from './rmqueue.ts';
 import {
   setup_pageset,
@@ -24,5 +25,5 @@ export const linux_2_6_35: KernelProfile = {
   setup_per_zone_wmarks,
   setup_per_zone_lowmem_reserve,
   files: files_2_6_35,
-  file_directories: [],
+  file_directories: [proc_pid_directory],
 };
