@@ -1,12 +1,16 @@
 /**
  * `npm run bench [-- GROUP…]`: prints medians with the machine's noise.
  */
+
 import { benchAllocator, benchBoot, benchCompaction } from './core.ts';
+import { benchDisk, benchFiles } from './mounted.ts';
 
 const groups: Record<string, () => Promise<unknown>> = {
   allocator: () => benchAllocator(7),
   compaction: () => benchCompaction(3),
   boot: () => benchBoot(3),
+  files: () => benchFiles(5),
+  disk: () => benchDisk(3),
 };
 
 const wanted = process.argv.slice(2);
