@@ -6,7 +6,7 @@
  */
 import { EINVAL } from '../../lib/errno.ts';
 import type { FileRow } from '../../lib/file_row.ts';
-import { type Machine, pfn_valid } from '../../mm/mmzone.ts';
+import { type Machine, pfn_valid, zone_end_pfn } from '../../mm/mmzone.ts';
 import { PageAnon, PageKsm, page_mapcount, page_mapped } from '../../mm/page.ts';
 import {
   PG_active,
@@ -71,25 +71,52 @@ const HIGH_BITS: readonly [flag: number, bit: number][] = [
 
 const ENTRY = 8;
 
+/** Flags are translated by looking up their lower and their upper half. */
+const HALF = 12;
+
+/** What each half of a flags word contributes, bits counted from `base`. */
+function translation(bits: readonly [flag: number, bit: number][], base: number): Uint32Array[] {
+  return [0, HALF].map((shift) => {
+    const table = new Uint32Array(2 ** HALF);
+    for (let half = 0; half < table.length; half++) {
+      for (const [flag, bit] of bits) {
+        if (((half << shift) & flag) !== 0) table[half]! |= 1 << (bit - base);
+      }
+    }
+    return table;
+  });
+}
+
+const [LOW_LOWER, LOW_UPPER] = translation(LOW_BITS, 0) as [Uint32Array, Uint32Array];
+const [HIGH_LOWER, HIGH_UPPER] = translation(HIGH_BITS, 32) as [Uint32Array, Uint32Array];
+
 /** The low 32 bits of a frame's word (fs/proc/page.c: get_uflags). */
 function kpage_flags_low(m: Machine, pfn: number): number {
   if (!pfn_valid(m, pfn)) return KPF_NOPAGE;
   const p = m.memmap;
   const flags = p.flags[pfn]!;
-  let word = 0;
+  let word = LOW_LOWER[flags & (2 ** HALF - 1)]! | LOW_UPPER[flags >>> HALF]!;
   if ((flags & PG_slab) === 0 && page_mapped(p, pfn)) word |= KPF_MMAP;
   if (PageAnon(p, pfn)) word |= KPF_ANON;
   if (PageKsm(p, pfn)) word |= KPF_KSM;
-  for (const [flag, bit] of LOW_BITS) if ((flags & flag) !== 0) word |= 1 << bit;
-  return word >>> 0;
+  return word;
 }
 
 function kpage_flags_high(m: Machine, pfn: number): number {
   if (!pfn_valid(m, pfn)) return 0;
   const flags = m.memmap.flags[pfn]!;
-  let word = 0;
-  for (const [flag, bit] of HIGH_BITS) if ((flags & flag) !== 0) word |= 1 << (bit - 32);
-  return word >>> 0;
+  return HIGH_LOWER[flags & (2 ** HALF - 1)]! | HIGH_UPPER[flags >>> HALF]!;
+}
+
+function kpage_count(m: Machine, pfn: number): number {
+  return pfn_valid(m, pfn) ? page_mapcount(m.memmap, pfn) : 0;
+}
+
+/** One past the highest frame of RAM: the files end there. */
+function max_pfn(m: Machine): number {
+  let end = 0;
+  for (const zone of m.populated_zones) end = Math.max(end, zone_end_pfn(zone));
+  return end;
 }
 
 /** Words of `pos` on, as many as fit; -EINVAL unless offset and count are whole words. */
@@ -100,7 +127,7 @@ function read_words(
   low: (m: Machine, pfn: number) => number,
   high: (m: Machine, pfn: number) => number,
 ): number {
-  const count = Math.min(buf.length, m.memmap.nr_pages * ENTRY - pos);
+  const count = Math.min(buf.length, max_pfn(m) * ENTRY - pos);
   if (pos % ENTRY !== 0 || count % ENTRY !== 0) return -EINVAL;
   if (count <= 0) return 0;
   const view = new DataView(buf.buffer, buf.byteOffset, count);
@@ -118,14 +145,7 @@ export const proc_page_files: readonly FileRow<Machine>[] = [
   {
     path: '/proc/kpagecount',
     mode: 0o400,
-    read_at: (m, pos, buf) =>
-      read_words(
-        m,
-        pos,
-        buf,
-        (machine, pfn) => (pfn_valid(machine, pfn) ? page_mapcount(machine.memmap, pfn) : 0),
-        zero,
-      ),
+    read_at: (m, pos, buf) => read_words(m, pos, buf, kpage_count, zero),
     doc: 'how often each frame is mapped: 64 bits a frame',
   },
   {

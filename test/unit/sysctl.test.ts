@@ -1,0 +1,171 @@
+/** Entries of /proc/sys/vm that act at once, and parsing where the recordings have no example. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { files_2_6_35 } from '../../src/kernels/linux-2.6.35/files.ts';
+import { init_sysctls } from '../../src/kernels/linux-2.6.35/sysctl.ts';
+import { is_job, run_job } from '../../src/lib/kthread.ts';
+import { SeqFile } from '../../src/lib/seq_file.ts';
+import { boot } from '../../src/machine.ts';
+import { GFP_HIGHUSER_MOVABLE } from '../../src/mm/gfp.ts';
+import { lru_cache_add_lru } from '../../src/mm/lru.ts';
+import { LRU_ACTIVE_ANON, type Machine } from '../../src/mm/mmzone.ts';
+import { read_text } from '../golden/recordings.ts';
+import { recorded_machine, X86, X86_64 } from './recorded_machine.ts';
+
+const CTX = { id: -1, object: null, caller: { uid: 0, gid: 0, pid: 0 }, pos: 0, data: null };
+
+function row(name: string) {
+  return files_2_6_35.find((r) => r.path === '/proc/sys/vm/' + name)!;
+}
+
+function get(m: Machine, name: string): string {
+  const seq = new SeqFile();
+  row(name).show!(seq, m, CTX);
+  return seq.text();
+}
+
+function set(m: Machine, name: string, text: string): number {
+  const result = row(name).store!(m, text, CTX);
+  return is_job(result) ? run_job(result) : result;
+}
+
+function machine(files = X86_64): Machine {
+  const m = recorded_machine(files, 'boot');
+  m.totalram_pages = 127951;
+  init_sysctls(m);
+  return m;
+}
+
+/** min, low and high of each zone, from zoneinfo. */
+function watermarks(zoneinfo: string): string[] {
+  return zoneinfo.split('\n').filter((line) => /^ +(min|low|high) +\d/.test(line));
+}
+
+for (const [files, state, kbytes] of [
+  [X86_64, 'minfree45056', '45056\n'],
+  [X86, 'minfree67584', '67584\n'],
+] as const) {
+  test(`${state}: a write of min_free_kbytes gives the recorded watermarks`, () => {
+    const m = machine(files);
+    assert.equal(set(m, 'min_free_kbytes', kbytes), 6);
+    const seq = new SeqFile();
+    files_2_6_35.find((r) => r.path === '/proc/zoneinfo')!.show!(seq, m, CTX);
+    assert.deepEqual(
+      watermarks(seq.text()),
+      watermarks(read_text(`${files}/${state}/proc_zoneinfo`)),
+    );
+  });
+}
+
+test('min_free_kbytes: even a malformed write recomputes', () => {
+  const m = machine();
+  m.sysctl['min_free_kbytes'] = 45056;
+  assert.equal(m.populated_zones[1]!.watermark[0], 247);
+  assert.equal(set(m, 'min_free_kbytes', 'foo'), 3);
+  assert.equal(m.populated_zones[1]!.watermark[0], 3878);
+});
+
+test('lowmem_reserve_ratio: a write moves the reserves, a read recomputes them', () => {
+  const m = machine();
+  const dma = m.populated_zones[0]!;
+  assert.deepEqual([...dma.lowmem_reserve], [0, 173, 173, 173]);
+  assert.equal(set(m, 'lowmem_reserve_ratio', '128'), 3);
+  assert.equal(dma.lowmem_reserve[1], 347);
+  assert.equal(get(m, 'lowmem_reserve_ratio'), '128\t256\t32\n');
+  dma.lowmem_reserve.fill(0);
+  get(m, 'lowmem_reserve_ratio');
+  assert.equal(dma.lowmem_reserve[1], 347);
+  // The second value is bad: the first one counts, and what was read of it is reported.
+  assert.equal(set(m, 'lowmem_reserve_ratio', '64 foo\n'), 3);
+  assert.equal(get(m, 'lowmem_reserve_ratio'), '64\t256\t32\n');
+  assert.equal(set(m, 'lowmem_reserve_ratio', '1 2 3 4\n'), 6);
+  assert.equal(get(m, 'lowmem_reserve_ratio'), '1\t2\t3\n');
+});
+
+test('percpu_pagelist_fraction resizes the lists of every CPU', () => {
+  const m = machine();
+  const pcp = m.populated_zones[1]!.pageset[0]!;
+  assert.deepEqual([pcp.high, pcp.batch], [42, 7]);
+  assert.equal(set(m, 'percpu_pagelist_fraction', '8\n'), 2);
+  // present 44440: a list may hold an eighth; a refill is a quarter of that but at most 96.
+  assert.deepEqual([pcp.high, pcp.batch], [5555, 96]);
+  assert.equal(set(m, 'percpu_pagelist_fraction', '1000\n'), 5);
+  assert.deepEqual([pcp.high, pcp.batch], [44, 11]);
+  assert.equal(set(m, 'percpu_pagelist_fraction', '7\n'), -22);
+  assert.equal(get(m, 'percpu_pagelist_fraction'), '1000\n');
+});
+
+test('of a ratio and its twin in bytes the one written last counts', () => {
+  const m = machine();
+  assert.equal(set(m, 'dirty_background_bytes', '8192'), 4);
+  assert.equal(get(m, 'dirty_background_ratio'), '0\n');
+  assert.equal(set(m, 'dirty_background_ratio', '10'), 2);
+  assert.equal(get(m, 'dirty_background_bytes'), '0\n');
+  assert.equal(set(m, 'dirty_bytes', '8191'), 4);
+  assert.equal(get(m, 'dirty_bytes'), '0\n', 'below two pages: ignored');
+  assert.equal(get(m, 'dirty_ratio'), '20\n');
+  assert.equal(set(m, 'dirty_bytes', '8192'), 4);
+  assert.equal(get(m, 'dirty_ratio'), '0\n');
+  assert.equal(set(m, 'dirty_ratio', '0'), 1);
+  assert.equal(get(m, 'dirty_bytes'), '8192\n', 'the ratio has not changed');
+  assert.equal(set(m, 'dirty_ratio', '20'), 2);
+  assert.equal(get(m, 'dirty_bytes'), '0\n');
+});
+
+test('unsigned long entries keep all 64 bits; on 32-bit machines they wrap there', () => {
+  const m = machine();
+  assert.equal(set(m, 'dirty_background_bytes', '18446744073709551615\n'), 21);
+  assert.equal(get(m, 'dirty_background_bytes'), '18446744073709551615\n');
+  assert.equal(set(m, 'dirty_background_bytes', '4096'), 4);
+  assert.equal(get(m, 'dirty_background_bytes'), '4096\n');
+  assert.equal(m.sysctl['dirty_background_bytes'], 4096);
+  const x86 = machine(X86);
+  assert.equal(set(x86, 'dirty_background_bytes', '4294967297'), 10);
+  assert.equal(get(x86, 'dirty_background_bytes'), '1\n');
+});
+
+test('stat_interval and laptop_mode are seconds, kept in ticks', () => {
+  const m = machine();
+  assert.equal(set(m, 'stat_interval', '10\n'), 3);
+  assert.equal(get(m, 'stat_interval'), '10\n');
+  assert.equal(m.sysctl['stat_interval'], 2500);
+  assert.equal(set(m, 'stat_interval', '18446744073709551615'), -22);
+  assert.equal(get(m, 'stat_interval'), '10\n');
+  assert.equal(set(m, 'laptop_mode', '-3'), 2);
+  assert.equal(get(m, 'laptop_mode'), '-3\n');
+});
+
+test('the kernel looks at one page less a byte', () => {
+  const m = machine();
+  assert.equal(set(m, 'swappiness', '7' + ' '.repeat(5000)), 5001);
+  assert.equal(set(m, 'swappiness', ' '.repeat(4095) + '9'), -22);
+  assert.equal(get(m, 'swappiness'), '7\n');
+});
+
+test('numa_zonelist_order: zone order tries the DMA zone of node 0 last', () => {
+  const m = machine();
+  const order = (): string[] => m.nodes[1]!.node_zonelists[0]!.map((zone) => zone.name + zone.nid);
+  const by_node = order();
+  assert.equal(set(m, 'numa_zonelist_order', 'Zone order\n'), 11);
+  assert.equal(get(m, 'numa_zonelist_order'), 'Zone order\n');
+  const by_zone = order();
+  assert.equal(by_zone[by_zone.length - 1], 'DMA0');
+  assert.equal(set(m, 'numa_zonelist_order', 'node'), 4);
+  assert.deepEqual(order(), ['DMA321', 'DMA322', 'DMA320', 'DMA0']);
+  assert.equal(set(m, 'numa_zonelist_order', 'bogus'), 5);
+  assert.equal(get(m, 'numa_zonelist_order'), 'node\n');
+  assert.equal(set(m, 'numa_zonelist_order', 'd'.repeat(40)), 40);
+  assert.equal(get(m, 'numa_zonelist_order'), 'd'.repeat(15) + '\n');
+  assert.deepEqual(order(), by_node);
+});
+
+test('compact_memory compacts whatever is written, and returns 3', () => {
+  const m = boot({ memory: 64 * 2 ** 20 });
+  for (const text of ['', 'whatever it says', '0']) {
+    // The first thing that a compaction does is to drain the vectors of new LRU pages.
+    lru_cache_add_lru(m, m.kernel.alloc_pages(m, GFP_HIGHUSER_MOVABLE, 0), LRU_ACTIVE_ANON);
+    assert.equal(m.lru_add_pvecs[0]![LRU_ACTIVE_ANON]!.nr, 1);
+    assert.equal(set(m, 'compact_memory', text), 3);
+    assert.equal(m.lru_add_pvecs[0]![LRU_ACTIVE_ANON]!.nr, 0);
+  }
+});
