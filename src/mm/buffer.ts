@@ -44,6 +44,7 @@ import {
   __set_page_dirty_nobuffers,
   balance_dirty_pages_ratelimited,
   cancel_dirty_page,
+  end_page_writeback,
   page_mapping,
   set_page_writeback,
   submit_page_write,
@@ -519,7 +520,10 @@ export function block_write_full_page(m: Machine, mapping: AddressSpace, pfn: pf
   }
   if (err !== 0) SetPageFlag(p, pfn, PG_error);
   if (to_write === 0) {
+    // Nothing was dirty after all. The page goes through write-back for its tags' sake.
+    set_page_writeback(m, pfn);
     unlock_page(p, pfn);
+    end_page_writeback(m, pfn);
     return err;
   }
   ClearPageFlag(p, pfn, PG_error);
@@ -610,8 +614,16 @@ export function brelse(m: Machine, bh: number): void {
   m.buffer_heads.b_count[bh]!--;
 }
 
-/** Forgets a block of metadata that was freed: not to be written any more (buffer.c: bforget). */
-export function bforget(m: Machine, bh: number): void {
-  m.buffer_heads.b_state[bh]! &= ~BH_Dirty;
-  brelse(m, bh);
+/**
+ * A block of metadata was freed: what its page in the device's cache holds must not be written any
+ * more, for the block may become part of a file (buffer.c: bforget, unmap_underlying_metadata).
+ */
+export function forget_block(m: Machine, bdev: AddressSpace, block: number): void {
+  const b = m.buffer_heads;
+  const nr = 2 ** m.shape.page_shift / BLOCK_SIZE;
+  const pfn = radix_tree_lookup(m, bdev.page_tree, Math.floor(block / nr));
+  if (pfn === 0 || !PagePrivate(m.memmap, pfn)) return;
+  let bh = m.memmap.private_[pfn]!;
+  for (let i = block % nr; i > 0; i--) bh = b.b_this_page[bh]!;
+  b.b_state[bh]! &= ~BH_Dirty;
 }

@@ -262,9 +262,14 @@ export function blk_flush_plug(m: Machine): void {
 
 /** Ends all writes that the disk has finished by now: to be called when the clock has moved. */
 export function complete_writeback(m: Machine): void {
-  for (const q of m.block_devices) {
-    while (q.count > 0 && q.done_at[q.head]! <= m.clock.now_ms) end_oldest(m, q);
-  }
+  for (const q of m.block_devices) complete_writes(m, q, m.clock.now_ms);
+}
+
+/** Ends the writes of a queue that are done by `when`, clock milliseconds. Returns their pages. */
+export function complete_writes(m: Machine, q: BlockQueue, when: number): number {
+  let ended = 0;
+  for (; q.count > 0 && q.done_at[q.head]! <= when; ended++) end_oldest(m, q);
+  return ended;
 }
 
 /**
@@ -344,7 +349,7 @@ export function write_cache_pages(
       const rc = writepage(m, mapping, pfn);
       if (rc === AOP_WRITEPAGE_ACTIVATE) unlock_page(p, pfn);
       else if (rc < 0) mapping.flags |= rc === -EIO ? AS_EIO : AS_ENOSPC;
-      written++;
+      else written++;
     }
   }
   mapping.writeback_index = index;
@@ -507,14 +512,22 @@ function balance_dirty_pages(m: Machine): void {
   }
 }
 
-/** Writes until `stop` pages are dirty at most, oldest mappings first, and not those after `before`. */
-function* wb_writeback(m: Machine, stop: number, before: number): Job {
+/**
+ * Writes until `stop` pages are dirty at most or `max` were written, oldest mappings first, and not
+ * those that got dirty after `before`.
+ */
+function* wb_writeback(
+  m: Machine,
+  stop: number,
+  before: number,
+  max = Number.POSITIVE_INFINITY,
+): Job {
   let written = 0;
   // A list of its own: write-back dirties metadata, which goes to the end of the real one.
   for (const mapping of [...m.writeback.b_dirty.values()]) {
     // What was destroyed or cleaned between two slices is not on the list any more.
     while (m.writeback.b_dirty.get(mapping.id) === mapping && mapping.dirtied_when <= before) {
-      if (nr_dirty(m) <= stop) return written;
+      if (nr_dirty(m) <= stop || written >= max) return written;
       const nr = writeback_single_inode(m, mapping, MAX_WRITEBACK_PAGES, false);
       blk_flush_plug(m);
       written += nr;
@@ -539,6 +552,11 @@ export function* flusher_tick(m: Machine): Job {
     m.writeback.next_periodic = now + interval;
     const expire = (m.sysctl['dirty_expire_centisecs'] ?? 3000) * 10;
     written += yield* wb_writeback(m, -1, now - expire);
+  }
+  if (m.writeback.nr_requested > 0) {
+    const max = m.writeback.nr_requested;
+    m.writeback.nr_requested = 0;
+    written += yield* wb_writeback(m, -1, now, max);
   }
   if (m.writeback.background_requested) {
     m.writeback.background_requested = false;
