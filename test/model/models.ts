@@ -1,5 +1,6 @@
 /** All models. */
 import { allocator_model } from './allocator_model.ts';
+import { compaction_model } from './compaction_model.ts';
 import type { Model } from './model.ts';
 
-export const MODELS: readonly Model[] = [allocator_model];
+export const MODELS: readonly Model[] = [allocator_model, compaction_model];
