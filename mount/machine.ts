@@ -6,6 +6,14 @@
  * of a section that is divisible by the host's page size, which only native code can know.
  */
 import type { Vnode } from '../src/fs/vfs.ts';
+import {
+  advance_clock,
+  boot,
+  discardable,
+  type Machine,
+  mount_root,
+  set_section_alignment,
+} from '../src/index.ts';
 import type { Job } from '../src/lib/kthread.ts';
 import type { MountOptions } from './config.ts';
 import type { HostDisk } from './host_disk.ts';
@@ -18,25 +26,13 @@ export interface ServedMachine {
   giveBack(): void;
 }
 
-// TEMPORARY until src/index.ts lands: its expected surface.
-interface Source {
-  boot(config: object): unknown;
-  mount_root(machine: unknown): Vnode;
-  advance_clock(machine: unknown, ms: number): Job;
-  discardable(
-    machine: unknown,
-    visit: (buffer: SharedArrayBuffer, offsets: Uint32Array, count: number) => void,
-  ): void;
-  set_section_alignment(fn: (buffer: SharedArrayBuffer) => number): void;
-}
-
-export async function bootMachine(options: MountOptions, disk: HostDisk): Promise<ServedMachine> {
-  const name = process.env['PAGEBLOCK_MACHINE'] ?? new URL('../src/index.js', import.meta.url).href;
-  const source = (await import(name)) as Source;
-  source.set_section_alignment(alignOffset);
-  let machine: unknown;
+export function bootMachine(options: MountOptions, disk: HostDisk): ServedMachine {
+  const uid = process.getuid?.() ?? 0;
+  const gid = process.getgid?.() ?? 0;
+  set_section_alignment(alignOffset);
+  let machine: Machine;
   try {
-    machine = source.boot({
+    machine = boot({
       kernel: options.kernel,
       compaction: options.compaction,
       machine: options.machine,
@@ -46,16 +42,16 @@ export async function bootMachine(options: MountOptions, disk: HostDisk): Promis
       ...(options.seed === undefined ? {} : { seed: options.seed }),
       boot_time_ms: Date.now(),
       disk,
-      uid: process.getuid?.() ?? 0,
-      gid: process.getgid?.() ?? 0,
+      uid,
+      gid,
     });
   } catch (error) {
     if (error instanceof RangeError) throw new Failure(error.message);
     throw error;
   }
   return {
-    root: source.mount_root(machine),
-    advance: (ms) => source.advance_clock(machine, ms),
-    giveBack: () => source.discardable(machine, discard),
+    root: mount_root(machine, { uid, gid }),
+    advance: (ms) => advance_clock(machine, ms),
+    giveBack: () => discardable(machine, discard),
   };
 }

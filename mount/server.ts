@@ -103,7 +103,7 @@ export async function serve(mountPoint: string, options: MountOptions): Promise<
 async function start(mountPoint: string, options: MountOptions): Promise<void> {
   await prepareMountPoint(mountPoint);
   const disk = new HostDisk(options.disk);
-  const machine = await bootMachine(options, disk);
+  const machine = bootMachine(options, disk);
   const jobs = new JobRunner();
   const ops = new Operations(machine.root, jobs);
   const transport = new FuseNativeTransport(ops, {

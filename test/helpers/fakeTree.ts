@@ -336,17 +336,3 @@ export function bigText(): string {
   }
   return text.slice(0, BIG_SIZE);
 }
-
-// The surface of src/index.ts, so that the real server can serve this tree.
-export function boot(config: object): object {
-  return config;
-}
-export function mount_root(_machine: object): Vnode {
-  return fakeRoot();
-}
-export function* advance_clock(_machine: object, _ms: number): Job {
-  yield;
-  return 0;
-}
-export function discardable(): void {}
-export function set_section_alignment(): void {}
