@@ -105,7 +105,7 @@ export function __rmqueue_smallest(
 }
 
 /** True when `buddy` is a free block of exactly this order in the zone (page_is_buddy). */
-function page_is_buddy(p: Memmap, zone: Zone, buddy: pfn_t, order: order_t): boolean {
+export function page_is_buddy(p: Memmap, zone: Zone, buddy: pfn_t, order: order_t): boolean {
   return (
     (p.flags[buddy]! & PG_buddy) !== 0 &&
     p.private_[buddy] === order &&

@@ -84,7 +84,16 @@ export const UNEVICTABLE_PGMUNLOCKED = PGINODESTEAL + 22;
 export const UNEVICTABLE_PGCLEARED = PGINODESTEAL + 23;
 export const UNEVICTABLE_PGSTRANDED = PGINODESTEAL + 24;
 export const UNEVICTABLE_MLOCKFREED = PGINODESTEAL + 25;
-export const NR_VM_EVENT_ITEMS = PGINODESTEAL + 26;
+// Those that 6.1 has beside the above.
+export const PGMIGRATE_SUCCESS = PGINODESTEAL + 26;
+export const PGMIGRATE_FAIL = PGINODESTEAL + 27;
+export const COMPACTMIGRATE_SCANNED = PGINODESTEAL + 28;
+export const COMPACTFREE_SCANNED = PGINODESTEAL + 29;
+export const COMPACTISOLATED = PGINODESTEAL + 30;
+export const KCOMPACTD_WAKE = PGINODESTEAL + 31;
+export const KCOMPACTD_MIGRATE_SCANNED = PGINODESTEAL + 32;
+export const KCOMPACTD_FREE_SCANNED = PGINODESTEAL + 33;
+export const NR_VM_EVENT_ITEMS = PGINODESTEAL + 34;
 
 /** Adds to a counter of the zone. */
 export function mod_zone_page_state(zone: Zone, item: number, delta: number): void {

@@ -6,12 +6,14 @@
  *   trace   text of the kmem tracepoints during such a trace       (replay_events.ts)
  *   index   buddyinfo rows with their index rows                   (replay_index.ts)
  *   compact a zone before and after compaction                     (replay_compact.ts)
+ * and of 6.1, whose records have other schemas, the same (replay_61_*.ts).
  * One "passed" is one check: a dump with the operations before it, the event sequence of a trace and
  * each kind of event in it, one recorded index state, one aspect (moves, lists, counters ...) of
  * one compaction. A replay that has gone wrong says nothing about what follows, so the rest of the file
  * is not counted. Linux has no counterpart.
  */
 import type { KernelProfile, Shape } from '../mm/mmzone.ts';
+import { is_buddy_trace_61, verify_buddy_61 } from './replay_61_buddy.ts';
 import { is_buddy_trace, verify_buddy } from './replay_buddy.ts';
 import { is_compact_record, verify_compact } from './replay_compact.ts';
 import { is_trace_line, verify_trace } from './replay_events.ts';
@@ -105,6 +107,7 @@ type Verify = (records: Records, kernel: KernelProfile, shape: Shape, tally: Tal
 
 function find_schema(first: Record<string, unknown>): Verify | null {
   if (is_buddy_trace(first)) return verify_buddy;
+  if (is_buddy_trace_61(first)) return verify_buddy_61;
   if (is_index_record(first)) return verify_index;
   if (is_compact_record(first)) return verify_compact;
   return null;

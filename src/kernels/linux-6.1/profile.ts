@@ -1,0 +1,33 @@
+/**
+ * Linux 6.1 as a table: what the shared mechanics ask of the kernel that runs.
+ */
+import type { KernelProfile } from '../../mm/mmzone.ts';
+import { alloc_pages } from './page_alloc.ts';
+import {
+  __free_pages,
+  drain_pages,
+  free_hot_cold_page,
+  free_the_page,
+  NR_PCP_LISTS,
+} from './rmqueue.ts';
+import {
+  setup_pageset,
+  setup_per_zone_lowmem_reserve,
+  setup_per_zone_wmarks,
+} from './watermark.ts';
+
+export const linux_6_1: KernelProfile = {
+  name: '6.1',
+  nr_pcp_lists: NR_PCP_LISTS,
+  tail_insert_margin: 2,
+  setup_pageset,
+  alloc_pages,
+  __free_pages,
+  __free_pages_ok: free_the_page,
+  free_hot_cold_page,
+  drain_pages,
+  setup_per_zone_wmarks,
+  setup_per_zone_lowmem_reserve,
+  files: [],
+  file_directories: [],
+};

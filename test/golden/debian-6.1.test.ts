@@ -1,0 +1,22 @@
+/** The emulated 6.1 against every recording of a real one that is in test/golden/debian-6.1. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { verify_file } from '../../src/sim/replay.ts';
+import { list_recordings, read_lines } from './recordings.ts';
+
+/** Checks in each file: a file that is cut or not understood must not pass with fewer. */
+const CHECKS: Record<string, number> = {
+  'g1-buddy.jsonl.gz': 659,
+  'g1-buddy-user.jsonl.gz': 320,
+  'g2-index.jsonl.gz': 1048,
+};
+
+for (const path of list_recordings('debian-6.1', '.jsonl.gz')) {
+  const name = path.slice(path.lastIndexOf('/') + 1);
+  test(`6.1: ${name}`, () => {
+    const reports: string[] = [];
+    const result = verify_file(path, read_lines(path), (line) => reports.push(line));
+    assert.deepEqual(reports, []);
+    assert.deepEqual(result, { passed: CHECKS[name], failed: 0 });
+  });
+}
