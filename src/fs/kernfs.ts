@@ -276,7 +276,7 @@ export class KernfsDir extends KernfsNode {
 
   add(name: string, node: Vnode): void {
     this.entries.set(name, node);
-    if (node instanceof KernfsDir) this.subdirs++;
+    if ((node.getattr().mode & S_IFMT) === S_IFDIR) this.subdirs++;
   }
 
   /** The entry of this name when it is always there. */

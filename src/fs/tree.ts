@@ -1,19 +1,18 @@
 /**
- * The mounted tree: /proc and /sys from the kernel's rows, /disk beside them.
+ * The mounted tree: /proc and /sys from the kernel's rows, /disk beside them where one is mounted.
  *
  * Which files there are is the kernel's affair (KernelProfile.files); what steers the simulation,
  * under /sys/kernel/debug/pageblock, comes from above as further rows.
  */
 import type { FileRow, RowDirectory } from '../lib/file_row.ts';
 import type { Machine } from '../mm/mmzone.ts';
+import { disk_of, disk_root } from './disk/index.ts';
 import { kernfs_mount } from './kernfs.ts';
 import type { Vnode } from './vfs.ts';
 
 export interface MountRootOptions {
   /** Rows beside the kernel's, for instance those of the simulation's control files. */
   rows?: readonly FileRow<Machine>[];
-  /** The root of the disk file system, shown as /disk. */
-  disk?: Vnode | null;
   /** Whom the virtual files belong to: the emulated root. 0 by default. */
   uid?: number;
   gid?: number;
@@ -24,6 +23,6 @@ export function mount_root(m: Machine, options: MountRootOptions = {}): Vnode {
   const rows = options.rows === undefined ? m.kernel.files : [...m.kernel.files, ...options.rows];
   const directories: readonly RowDirectory<Machine>[] = m.kernel.file_directories;
   const root = kernfs_mount(m, rows, directories, options.uid ?? 0, options.gid ?? 0);
-  if (options.disk) root.add('disk', options.disk);
+  if (disk_of(m) !== null) root.add('disk', disk_root(m));
   return root;
 }

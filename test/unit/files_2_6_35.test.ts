@@ -9,6 +9,7 @@ import { init_sysctls } from '../../src/kernels/linux-2.6.35/sysctl.ts';
 import { calculate_threshold } from '../../src/kernels/linux-2.6.35/vmstat.ts';
 import type { FileRow } from '../../src/lib/file_row.ts';
 import { SeqFile } from '../../src/lib/seq_file.ts';
+import { def_blk_aops } from '../../src/mm/buffer.ts';
 import { GFP_KERNEL } from '../../src/mm/gfp.ts';
 import type { Machine } from '../../src/mm/mmzone.ts';
 import * as stat from '../../src/mm/vmstat.ts';
@@ -160,12 +161,23 @@ function set_meminfo(m: Machine, text: string): void {
       high_free;
   }
   low[stat.NR_FILE_PAGES] = (kb('Buffers') + kb('Cached') + kb('SwapCached')) / 4;
-  const ops = { name: 'blkdev', migratepage: 0, account_dirty: true };
-  m.mappings.create(ops, GFP_KERNEL).nrpages = kb('Buffers') / 4;
+  m.mappings.create(def_blk_aops, GFP_KERNEL).nrpages = kb('Buffers') / 4;
   m.swapper_space.nrpages = kb('SwapCached') / 4;
   low[stat.NR_KERNEL_STACK] = kb('KernelStack') / 8;
   m.vm_committed_as = kb('Committed_AS') / 4;
 }
+
+test('meminfo: Buffers is the cache of block devices, and no part of Cached', () => {
+  const m = recorded_machine(X86_64, 'boot');
+  m.populated_zones[1]!.vm_stat[stat.NR_FILE_PAGES] = 500;
+  for (const zone of m.populated_zones.slice(2)) zone.vm_stat[stat.NR_FILE_PAGES] = 0;
+  m.mappings.create(def_blk_aops, GFP_KERNEL).nrpages = 120;
+  m.swapper_space.nrpages = 30;
+  const text = cat(m, '/proc/meminfo');
+  assert.match(text, /^Buffers: +480 kB\nCached: +1400 kB\nSwapCached: +120 kB$/m);
+  m.swapper_space.nrpages = 1000;
+  assert.match(cat(m, '/proc/meminfo'), /^Cached: +0 kB$/m);
+});
 
 test('compaction: false has neither the files nor the counters of the series', () => {
   const m = recorded_machine(X86_64, 'boot');

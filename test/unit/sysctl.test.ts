@@ -6,9 +6,12 @@ import { init_sysctls } from '../../src/kernels/linux-2.6.35/sysctl.ts';
 import { is_job, run_job } from '../../src/lib/kthread.ts';
 import { SeqFile } from '../../src/lib/seq_file.ts';
 import { boot } from '../../src/machine.ts';
+import { def_blk_aops } from '../../src/mm/buffer.ts';
+import { add_to_page_cache_lru } from '../../src/mm/filemap.ts';
 import { GFP_HIGHUSER_MOVABLE } from '../../src/mm/gfp.ts';
-import { lru_cache_add_lru } from '../../src/mm/lru.ts';
+import { lru_add_drain, lru_cache_add_lru, put_page } from '../../src/mm/lru.ts';
 import { LRU_ACTIVE_ANON, type Machine } from '../../src/mm/mmzone.ts';
+import { unlock_page } from '../../src/mm/page.ts';
 import { read_text } from '../golden/recordings.ts';
 import { recorded_machine, X86, X86_64 } from './recorded_machine.ts';
 
@@ -168,4 +171,26 @@ test('compact_memory compacts whatever is written, and returns 3', () => {
     assert.equal(set(m, 'compact_memory', text), 3);
     assert.equal(m.lru_add_pvecs[0]![LRU_ACTIVE_ANON]!.nr, 0);
   }
+});
+
+test('drop_caches: bit 0 drops clean page cache; a malformed write acts on the old value again', () => {
+  const m = boot({ memory: 64 * 2 ** 20 });
+  const mapping = m.mappings.create(def_blk_aops, GFP_HIGHUSER_MOVABLE);
+  const add = (index: number): void => {
+    const pfn = m.kernel.alloc_pages(m, GFP_HIGHUSER_MOVABLE, 0);
+    assert.equal(add_to_page_cache_lru(m, pfn, mapping, index, GFP_HIGHUSER_MOVABLE), 0);
+    unlock_page(m.memmap, pfn);
+    put_page(m, pfn);
+    // A vector of new LRU pages holds references; such pages stay.
+    lru_add_drain(m);
+  };
+  for (let i = 0; i < 3; i++) add(i);
+  assert.equal(set(m, 'drop_caches', '2\n'), 2);
+  assert.equal(mapping.nrpages, 3);
+  assert.equal(set(m, 'drop_caches', '1\n'), 2);
+  assert.equal(mapping.nrpages, 0);
+  add(7);
+  assert.equal(set(m, 'drop_caches', 'foo'), 3);
+  assert.equal(mapping.nrpages, 0);
+  assert.equal(get(m, 'drop_caches'), '1\n');
 });

@@ -8,6 +8,7 @@
  */
 import type { FileRow } from '../../lib/file_row.ts';
 import type { SeqFile } from '../../lib/seq_file.ts';
+import { def_blk_aops } from '../../mm/buffer.ts';
 import type { Machine, Zone } from '../../mm/mmzone.ts';
 import {
   global_page_state,
@@ -59,7 +60,7 @@ export function kb_line(seq: SeqFile, label: string, kb: number): void {
 function nr_blockdev_pages(m: Machine): number {
   let pages = 0;
   for (const mapping of m.mappings.all()) {
-    if (mapping.a_ops.name === 'blkdev') pages += mapping.nrpages;
+    if (mapping.a_ops === def_blk_aops) pages += mapping.nrpages;
   }
   return pages;
 }

@@ -18,6 +18,7 @@ import { proc_get_long, skip_spaces } from '../../lib/kstrto.ts';
 import type { Job } from '../../lib/kthread.ts';
 import { build_all_zonelists } from '../../mm/mm_init.ts';
 import type { Machine } from '../../mm/mmzone.ts';
+import { drop_pagecache } from '../../mm/truncate.ts';
 import { compact_nodes } from './compaction.ts';
 import { lowmem_reserve_ratio_key, setup_pagelist_highmark } from './watermark.ts';
 
@@ -260,6 +261,28 @@ const compact_memory: FileRow<Machine> = {
   doc: 'any write compacts every zone of every node and returns when that is done',
 };
 
+/** drop_caches: any write acts on the value that is then there (fs/drop_caches.c). */
+const drop_caches: FileRow<Machine> = {
+  path: '/proc/sys/vm/drop_caches',
+  mode: 0o644,
+  show(seq, m) {
+    seq.put_dec(m.sysctl['drop_caches'] ?? 0).puts('\n');
+  },
+  store(m, text) {
+    const parsed = parse_vector(m, text, 1, (_i, value, neg) => {
+      m.sysctl['drop_caches'] = to_int(value, neg);
+      return true;
+    });
+    return drop(m, m.sysctl['drop_caches'] ?? 0, parsed.taken);
+  },
+  doc: '1 drops all clean, unmapped page cache; reads back the last value',
+};
+
+function* drop(m: Machine, what: number, taken: number): Job {
+  if ((what & 1) !== 0) yield* drop_pagecache(m);
+  return taken;
+}
+
 const ZONELIST_ORDER_LEN = 16;
 
 /** numa_zonelist_order: by its first letter Default, Node or Zone; anything else is forgotten. */
@@ -360,7 +383,7 @@ export const sysctl_files: readonly FileRow<Machine>[] = [
   int('hugetlb_shm_group', 0, 'group that may use huge pages in shared memory; kept'),
   int('hugepages_treat_as_movable', 0, 'whether pools may take movable memory', { swallow: true }),
   lowmem_reserve_ratio,
-  int('drop_caches', 0, 'the last value written', { swallow: true }),
+  drop_caches,
   compact_memory,
   int('extfrag_threshold', 500, 'direct compaction needs an index above this; else reclaim', {
     min: 0,
@@ -409,6 +432,7 @@ export const sysctl_files: readonly FileRow<Machine>[] = [
 export function init_sysctls(m: Machine): void {
   for (const s of Object.values(INT)) m.sysctl[s.name] ??= get_int(m, s);
   for (const s of Object.values(ULONG)) m.sysctl[s.name] ??= Number(s.def);
+  m.sysctl['drop_caches'] ??= 0;
   m.sysctl['percpu_pagelist_fraction'] ??= 0;
   m.sysctl_string['numa_zonelist_order'] ??= 'default';
 }
