@@ -17,6 +17,7 @@ import {
   ram_ranges,
   zone_ranges,
 } from './arch.ts';
+import { disk_mount } from './fs/disk/index.ts';
 import { linux_2_6_35 } from './kernels/linux-2.6.35/profile.ts';
 import { kernel_boot } from './kernels/linux-2.6.35/setup.ts';
 import type { Job } from './lib/kthread.ts';
@@ -54,7 +55,7 @@ export interface MachineConfig {
   page_size?: number;
   /** Wall clock at boot, milliseconds since the epoch. */
   boot_time_ms?: number;
-  /** What the emulated disk stores to; without one, memory. */
+  /** What the emulated disk stores to; without one there is no /disk. */
   disk?: BlockDevice;
   /** Owner of the files on the emulated disk's root. */
   uid?: number;
@@ -151,6 +152,9 @@ export function boot(config: MachineConfig = {}): Machine {
   // empty_zero_page: a page of the kernel's bss, which is reserved.
   m.zero_pfn = shape.machine === 'ppc64' ? 128 : 0x1380;
   kernel_boot(m);
+  if (config.disk !== undefined && disk_mount(m, config.disk, c.uid, c.gid) !== 0) {
+    throw new RangeError('the disk is too small for a file system, or the memory for its tables');
+  }
   return m;
 }
 
