@@ -5,13 +5,25 @@
  * killed test run leaves a mount on the host. /dev/fuse is often 0600 in containers and virtual
  * machines: as root, the namespace gets its own open node, and the host's stays as it is.
  */
-import { accessSync, constants, mkdtempSync, rmSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import {
+  accessSync,
+  chmodSync,
+  constants,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { mounts } from '../../mount/mountinfo.ts';
-import { type RunOptions, type RunResult, run } from './processes.ts';
+import { packageRoot } from '../../mount/native.ts';
+import { findFusermount } from '../../mount/unmount.ts';
+import { NOBODY, type RunOptions, type RunResult, run } from './processes.ts';
 
 export const MAIN = fileURLToPath(new URL('../../mount/main.js', import.meta.url));
 export const FAKE_SERVER = fileURLToPath(new URL('./fakeServer.js', import.meta.url));
@@ -72,4 +84,39 @@ export async function serverPid(mountPoint: string): Promise<number> {
 
 export function isMounted(mountPoint: string): boolean {
   return mounts().some(({ path }) => path === mountPoint);
+}
+
+/**
+ * Where an ordinary user finds Node and the command line. A checkout below root's home, or a Node
+ * there, is bound to a place that all may enter.
+ */
+export function userView(t: TestContext): { node: string; main: string } {
+  return {
+    node: visible(t, process.execPath, process.execPath),
+    main: visible(t, packageRoot(), MAIN),
+  };
+}
+userView.skip =
+  notRoot() ||
+  (findFusermount() === undefined ? 'needs fusermount (Debian: fuse3)' : false) ||
+  (nobodyMay('test -r /dev/fuse -a -w /dev/fuse') ? false : '/dev/fuse is closed to other users');
+
+function nobodyMay(command: string): boolean {
+  const ids = [`--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear-groups'];
+  return spawnSync('setpriv', [...ids, 'sh', '-c', command], { stdio: 'ignore' }).status === 0;
+}
+
+function visible(t: TestContext, top: string, path: string): string {
+  if (nobodyMay(`test -r '${path}'`)) return path;
+  const dir = mkdtempSync(join(tmpdir(), 'pageblock-view-'));
+  chmodSync(dir, 0o755);
+  const at = join(dir, 'at');
+  if (statSync(top).isDirectory()) mkdirSync(at);
+  else writeFileSync(at, '');
+  execFileSync('mount', ['--bind', top, at]);
+  t.after(() => {
+    execFileSync('umount', ['-l', at]);
+    rmSync(dir, { recursive: true });
+  });
+  return at + path.slice(top.length);
 }
