@@ -269,9 +269,11 @@ export class KernfsDir extends KernfsNode {
   private readonly entries = new Map<string, Vnode>();
   private subdirs = 0;
   private dynamic: DynamicDirs | null = null;
+  private readonly sysctl_top: boolean;
 
-  constructor(root: KernfsRoot, kind: RowKind, ino: number, mode: number) {
+  constructor(root: KernfsRoot, kind: RowKind, ino: number, mode: number, sysctl_top = false) {
     super(root, kind, ino, S_IFDIR | mode);
+    this.sysctl_top = sysctl_top;
   }
 
   add(name: string, node: Vnode): void {
@@ -288,9 +290,9 @@ export class KernfsDir extends KernfsNode {
     this.dynamic = dynamic;
   }
 
-  /** Linux counts no links of sysctl directories. */
+  /** Linux counts no links of sysctl directories: 0, and 1 for /proc/sys itself. */
   override nlink(): number {
-    if (this.kind === 'sysctl') return 0;
+    if (this.kind === 'sysctl') return this.sysctl_top ? 1 : 0;
     return 2 + this.subdirs + (this.dynamic?.count() ?? 0);
   }
 
@@ -491,7 +493,8 @@ function make_dir(root: KernfsRoot, top: KernfsDir, path: string): KernfsDir {
     let next = dir.get(name);
     if (next === undefined) {
       const kind = row_kind(at);
-      next = new KernfsDir(root, kind, root.new_ino(), dir_mode(kind));
+      const top_of_sysctl = kind === 'sysctl' && dir.kind !== 'sysctl';
+      next = new KernfsDir(root, kind, root.new_ino(), dir_mode(kind), top_of_sysctl);
       dir.add(name, next);
     }
     dir = next as KernfsDir;

@@ -319,6 +319,7 @@ test('attributes: sizes, block sizes, links, modes; what may be changed', () => 
   };
   assert.deepEqual(attr('/proc'), [S_IFDIR | 0o555, 3, 0, 1024]);
   assert.deepEqual(attr('/proc/a'), [S_IFREG | 0o644, 1, 0, 1024]);
+  assert.deepEqual(attr('/proc/sys'), [S_IFDIR | 0o555, 1, 0, 1024]);
   assert.deepEqual(attr('/proc/sys/vm'), [S_IFDIR | 0o555, 0, 0, 1024]);
   assert.deepEqual(attr('/proc/sys/vm/a'), [S_IFREG | 0o644, 1, 0, 1024]);
   assert.deepEqual(attr('/sys'), [S_IFDIR | 0o755, 3, 0, 4096]);
