@@ -132,8 +132,9 @@ export class Contents {
     section.bytes.set(source, (pfn % this.section_pages) * this.page_size + off);
   }
 
-  /** Zeroes the whole frame (clear_highpage). Free for a frame that was never written. */
+  /** Zeroes the whole frame, its tag too (clear_highpage). Free for one that was never written. */
   zero_page(pfn: pfn_t): void {
+    this.set_tag(pfn, 0);
     this.zero_range(pfn, 0, this.page_size);
   }
 
