@@ -155,7 +155,7 @@ export class Contents {
     const source = this.sections[Math.floor(from / this.section_pages)];
     const at = from % this.section_pages;
     if (source == null || source.touched[at] === 0) {
-      this.zero_page(to);
+      this.zero_range(to, 0, size);
       return;
     }
     const target = this.touch(to);
