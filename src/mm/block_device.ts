@@ -82,7 +82,7 @@ export class MemoryBlockDevice implements BlockDevice {
 }
 
 /** Pages on their way to a device at once: 4 MiB (nr_requests of a queue is 128 requests). */
-const MAX_IN_FLIGHT = 1024;
+export const MAX_IN_FLIGHT = 1024;
 /** The largest write that goes to a device in one call. */
 export const MAX_BIO_BYTES = 128 * 1024;
 

@@ -16,7 +16,7 @@ import type { Job } from '../lib/kthread.ts';
 import { type AddressSpace, AS_EIO, AS_ENOSPC } from './address_space.ts';
 import { type BlockDevice, BlockQueue, MAX_BIO_BYTES } from './block_device.ts';
 import { BH_Async_Write, BH_Lock } from './buffer_head.ts';
-import { rotate_reclaimable_page } from './lru.ts';
+import { release_pages, rotate_reclaimable_page } from './lru.ts';
 import { type Machine, page_zone } from './mmzone.ts';
 import {
   compound_head,
@@ -64,7 +64,8 @@ export const AOP_WRITEPAGE_ACTIVATE = 0x80000;
 
 /** Pages that the flusher writes of one mapping before it looks at the next (fs-writeback.c). */
 const MAX_WRITEBACK_PAGES = 1024;
-const PAGEVEC = 64;
+/** Pages looked up together: a pagevec's worth. */
+const PAGEVEC = 14;
 
 /** Registers a device; the number goes into AddressSpace.bdev. */
 export function add_block_device(m: Machine, device: BlockDevice): number {
@@ -307,8 +308,9 @@ export function write_cache_pages(
   max: number,
   sync: boolean,
 ): number {
-  const writepage = mapping.a_ops.writepage;
-  if (writepage === undefined) return 0;
+  if (mapping.a_ops.writepage === undefined) return 0;
+  BUG_ON(m.writeback.writing, 'write_cache_pages: called from itself');
+  m.writeback.writing = true;
   const p = m.memmap;
   let written = 0;
   let index = start;
@@ -323,37 +325,50 @@ export function write_cache_pages(
       PAGECACHE_TAG_DIRTY,
     );
     if (found === 0) break;
+    // Writing may need memory, and getting it may free pages: these are to stay.
+    for (let i = 0; i < found; i++) p._count[batch_pages[i]!]!++;
     index = batch_indexes[found - 1]! + 1;
     for (let i = 0; i < found; i++) {
-      if (batch_indexes[i]! > end) break;
       const pfn = batch_pages[i]!;
-      // Locks are held within one call, so a locked page is the caller's own business.
-      if (!trylock_page(p, pfn)) continue;
-      if (!PageDirty(p, pfn)) {
-        // Cleaned without being written: the tag is what is left of it.
-        radix_tree_tag_clear(m, mapping.page_tree, batch_indexes[i]!, PAGECACHE_TAG_DIRTY);
-        unlock_page(p, pfn);
-        continue;
+      if (batch_indexes[i]! <= end && trylock_page(p, pfn)) {
+        written += write_locked_page(m, mapping, pfn, batch_indexes[i]!, sync);
       }
-      if (PageWriteback(p, pfn)) {
-        if (!sync) {
-          unlock_page(p, pfn);
-          continue;
-        }
-        wait_on_page_writeback(m, pfn);
-      }
-      if (!clear_page_dirty_for_io(m, pfn)) {
-        unlock_page(p, pfn);
-        continue;
-      }
-      const rc = writepage(m, mapping, pfn);
-      if (rc === AOP_WRITEPAGE_ACTIVATE) unlock_page(p, pfn);
-      else if (rc < 0) mapping.flags |= rc === -EIO ? AS_EIO : AS_ENOSPC;
-      else written++;
     }
+    release_pages(m, batch_pages, found, false);
   }
+  m.writeback.writing = false;
   mapping.writeback_index = index;
   return written;
+}
+
+/** Writes one page of a mapping's batch and unlocks it. 1 when it was written, else 0. */
+function write_locked_page(
+  m: Machine,
+  mapping: AddressSpace,
+  pfn: pfn_t,
+  index: number,
+  sync: boolean,
+): number {
+  const p = m.memmap;
+  // Truncated, or written by who needed its memory, since the batch was looked up.
+  if (page_mapping(m, pfn) !== mapping) {
+    unlock_page(p, pfn);
+    return 0;
+  }
+  if (PageWriteback(p, pfn) && sync) wait_on_page_writeback(m, pfn);
+  if (PageWriteback(p, pfn) || !clear_page_dirty_for_io(m, pfn)) {
+    // Cleaned without being written: the tag is what is left of it.
+    if (!PageDirty(p, pfn)) {
+      radix_tree_tag_clear(m, mapping.page_tree, index, PAGECACHE_TAG_DIRTY);
+    }
+    unlock_page(p, pfn);
+    return 0;
+  }
+  const rc = mapping.a_ops.writepage!(m, mapping, pfn);
+  if (rc === 0) return 1;
+  if (rc === AOP_WRITEPAGE_ACTIVATE) unlock_page(p, pfn);
+  else mapping.flags |= rc === -EIO ? AS_EIO : AS_ENOSPC;
+  return 0;
 }
 
 /** Takes the mapping off the dirty list when it is clean, else to the list's end. */
@@ -393,20 +408,16 @@ export function forget_dirty_mapping(m: Machine, mapping: AddressSpace): void {
   mapping.dirtied_when = -1;
 }
 
+const waiting_page = new Int32Array(1);
+const waiting_index = new Float64Array(1);
+
 /** Waits for all write-back of a mapping (filemap.c: filemap_fdatawait). */
 export function filemap_fdatawait(m: Machine, mapping: AddressSpace): void {
   blk_flush_plug(m);
-  while (radix_tree_tagged(mapping.page_tree, PAGECACHE_TAG_WRITEBACK)) {
-    radix_tree_gang_lookup(
-      m,
-      mapping.page_tree,
-      0,
-      batch_pages,
-      batch_indexes,
-      1,
-      PAGECACHE_TAG_WRITEBACK,
-    );
-    wait_on_page_writeback(m, batch_pages[0]!);
+  const { page_tree } = mapping;
+  const tag = PAGECACHE_TAG_WRITEBACK;
+  while (radix_tree_gang_lookup(m, page_tree, 0, waiting_page, waiting_index, 1, tag) > 0) {
+    wait_on_page_writeback(m, waiting_page[0]!);
   }
 }
 
@@ -557,6 +568,11 @@ export function* flusher_tick(m: Machine): Job {
     const max = m.writeback.nr_requested;
     m.writeback.nr_requested = 0;
     written += yield* wb_writeback(m, -1, now, max);
+  }
+  if (m.writeback.nr_requested > 0) {
+    const stop = Math.max(0, nr_dirty(m) - m.writeback.nr_requested);
+    m.writeback.nr_requested = 0;
+    written += yield* wb_writeback(m, stop, now);
   }
   if (m.writeback.background_requested) {
     m.writeback.background_requested = false;

@@ -51,7 +51,9 @@ export function radix_tree_preload(m: Machine, gfp: number): number {
   while (reserve.length < RADIX_TREE_MAX_PATH) {
     const node = kmem_cache_alloc(m, m.slab.radix_tree_node, gfp);
     if (node === 0) return -ENOMEM;
-    reserve.push(node);
+    // Getting memory may have run code that filled the reserve itself.
+    if (reserve.length < RADIX_TREE_MAX_PATH) reserve.push(node);
+    else kmem_cache_free(m, m.slab.radix_tree_node, node);
   }
   return 0;
 }

@@ -12,6 +12,10 @@ export class WritebackState {
   next_periodic = 0;
   /** Set by who wrote too much: the flusher works until the background limit holds. */
   background_requested = false;
+  /** Pages that reclaim asked the flusher to write (wakeup_flusher_threads). */
+  nr_requested = 0;
+  /** Pages of a mapping are being written: it must not begin again within itself. */
+  writing = false;
   /** Pages dirtied since the limits were last looked at. */
   ratelimit = 0;
 }

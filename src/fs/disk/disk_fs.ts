@@ -1,5 +1,5 @@
 /**
- * The emulated disk's file system: its layout, its state, and mounting it.
+ * The emulated disk's file system: its layout and its state.
  *
  * The layout is that of ext2 with blocks of 4 KiB: groups of 32768 blocks, each with a block
  * bitmap, an inode bitmap and an inode table. File data lies in the page cache of the file, and
@@ -9,22 +9,19 @@
  * Linux: fs/ext2/super.c, ext2.h. Differs: no superblock copies, no reserved blocks for root, no
  * extended attributes, directory blocks are cached with the device (as in ext3).
  */
-import { ENOSPC } from '../../lib/errno.ts';
 import type { AddressSpace } from '../../mm/address_space.ts';
-import type { BlockDevice } from '../../mm/block_device.ts';
-import { __bread, bdget, brelse, mark_buffer_dirty } from '../../mm/buffer.ts';
+import { __bread, brelse, mark_buffer_dirty } from '../../mm/buffer.ts';
 import type { Machine } from '../../mm/mmzone.ts';
-import { add_block_device } from '../../mm/page_writeback.ts';
 import { S_IFDIR, S_IFMT, S_IFREG } from '../vfs.ts';
 
 export const BLOCK = 4096;
 export const BLOCKS_PER_GROUP = 32768;
 const INODE_RATIO = 16384;
 const INODES_PER_BLOCK = 16;
-const DESC_PER_BLOCK = 128;
+export const DESC_PER_BLOCK = 128;
 export const ROOT_INO = 2;
 /** The first inode that files get; those below are the file system's own. */
-const FIRST_INO = 11;
+export const FIRST_INO = 11;
 export const LINK_MAX = 32000;
 export const NAME_MAX = 255;
 /** What an inode with 512-byte block counts of 32 bits can address (ext2_max_size). */
@@ -47,6 +44,7 @@ export class IndirectBlock {
 
 /** A name in a directory. `dentry` and `name_object` are slab objects, 0 while not in core. */
 export interface DirEntry {
+  readonly dir: DiskInode;
   readonly ino: number;
   readonly mode: number;
   /** Which block of the directory holds it. */
@@ -62,6 +60,8 @@ export class Directory {
   readonly blocks: number[] = [];
   readonly room: number[] = [];
   parent: number;
+  /** Its names that are in core: they keep it in core too. */
+  nr_dentries = 0;
 
   constructor(parent: number) {
     this.parent = parent;
@@ -96,8 +96,9 @@ export class DiskInode {
   goal = 0;
   /** Open files. */
   opens = 0;
-  /** Slab object of the in-core inode, 0 while not in core. */
+  /** Slab object of the in-core inode, 0 while not in core, and the names in core that hold it. */
   object = 0;
+  nr_dentries = 0;
   /** The inode table does not know the latest. */
   dirty = false;
   /** Nothing is left of it: neither name nor user. */
@@ -164,6 +165,9 @@ export class DiskFs {
   readonly held_buffers: number[] = [];
   free_blocks = 0;
   free_inodes = 0;
+  /** Names in core by their slab object, and inodes in core that nobody holds; oldest use first. */
+  readonly dentry_lru: Map<number, DirEntry> = new Map();
+  readonly inode_unused: Map<number, DiskInode> = new Map();
 
   constructor(dev: number, bdev: AddressSpace, size: number) {
     this.dev = dev;
@@ -282,38 +286,6 @@ export class Transaction {
     for (const bh of this.buffers) brelse(m, bh);
     this.buffers.length = 0;
   }
-}
-
-/**
- * Makes an empty file system on a device and mounts it on the machine; `uid` and `gid` own its
- * root directory. 0, -ENOSPC when the device is too small, -ENOMEM (fs/ext2/super.c:
- * ext2_fill_super, mke2fs).
- */
-export function disk_mount(m: Machine, device: BlockDevice, uid = 0, gid = 0): number {
-  const dev = add_block_device(m, device);
-  const fs = new DiskFs(dev, bdget(m, dev), device.size);
-  if (fs.groups.length === 0) return -ENOSPC;
-  const descriptors = 1 + Math.ceil(fs.groups.length / DESC_PER_BLOCK);
-  for (let block = 0; block < descriptors; block++) {
-    // Referenced until the machine ends: pages that no migration can move, as on a real machine.
-    const bh = __bread(m, fs.bdev, block, true);
-    if (bh < 0) return bh;
-    fs.held_buffers.push(bh);
-  }
-  const root = new DiskInode(fs, ROOT_INO, S_IFDIR | 0o755, null, ROOT_INO);
-  const group = fs.groups[0]!;
-  group.inode_bitmap = new Uint32Array(Math.ceil(fs.inodes_per_group / 32));
-  set_bits(group.inode_bitmap, 0, FIRST_INO - 1);
-  group.free_inodes -= FIRST_INO - 1;
-  fs.free_inodes -= FIRST_INO - 1;
-  group.used_dirs = 1;
-  root.nlink = 2;
-  root.uid = uid;
-  root.gid = gid;
-  root.atime = root.mtime = root.ctime = m.clock.real_ms();
-  fs.inodes.set(ROOT_INO, root);
-  m.file_systems.set('disk', fs);
-  return 0;
 }
 
 /** The mounted disk of a machine, or null. */

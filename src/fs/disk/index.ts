@@ -1,4 +1,4 @@
-/** The emulated disk file system: mounting, its root, and how memory pressure shrinks it. */
-export { disk_mount, disk_of } from './disk_fs.ts';
-export { prune_dcache, prune_icache } from './shrink.ts';
+/** The emulated disk file system: mounting it, its root, its open files. */
+export { disk_of } from './disk_fs.ts';
+export { disk_mount } from './super.ts';
 export { DiskFile, DiskVnode, disk_root } from './vnode.ts';

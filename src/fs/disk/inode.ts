@@ -15,9 +15,11 @@ import {
   BUFFER_MIGRATE_PAGE,
 } from '../../mm/address_space.ts';
 import {
+  __bread,
   __set_page_dirty_buffers,
   block_truncate_page,
   block_write_full_page,
+  brelse,
   mpage_readpage,
 } from '../../mm/buffer.ts';
 import { GFP_HIGHUSER_MOVABLE, GFP_KERNEL } from '../../mm/gfp.ts';
@@ -28,7 +30,7 @@ import {
   forget_dirty_mapping,
 } from '../../mm/page_writeback.ts';
 import { kmem_cache_alloc, kmem_cache_free } from '../../mm/slub.ts';
-import { invalidate_mapping_pages, truncate_inode_pages } from '../../mm/truncate.ts';
+import { truncate_inode_pages } from '../../mm/truncate.ts';
 import { FreedBlocks, free_inode, new_block } from './balloc.ts';
 import {
   BLOCK,
@@ -40,7 +42,9 @@ import {
   MAX_FILE_SIZE,
   NDIR_BLOCKS,
   PTRS,
+  ROOT_INO,
 } from './disk_fs.ts';
+import { note_unused } from './shrink.ts';
 
 /** Key of the triple indirect block in DiskInode.upper; double ones count from 0. */
 const TRIPLE = -1;
@@ -255,29 +259,17 @@ export function alloc_inode(
   return inode;
 }
 
-/** Makes sure that an inode is in core. 0 or -ENOMEM (fs/inode.c: iget_locked). */
+/** Makes sure that an inode is in core. 0 or -ENOMEM (fs/inode.c: iget_locked, ext2_iget). */
 export function iget(m: Machine, inode: DiskInode): number {
-  if (inode.object !== 0 || inode.ino < 11) return 0;
-  // Read the table's block, then keep the inode.
+  if (inode.object !== 0 || inode.ino === ROOT_INO) return 0;
+  const { fs } = inode;
+  // The inode is read from its table. Without memory for that page it is known all the same.
+  const bh = __bread(m, fs.bdev, fs.inode_table_block(inode.ino), true);
+  if (bh > 0) brelse(m, bh);
   inode.object = kmem_cache_alloc(m, m.slab.find('ext2_inode_cache'), GFP_KERNEL);
-  return inode.object === 0 ? -ENOMEM : 0;
-}
-
-/**
- * Takes an unused inode out of core; its pages must have gone already. False while it is in use
- * (fs/inode.c: prune_icache, can_unuse).
- */
-export function prune_inode(m: Machine, inode: DiskInode): boolean {
-  if (inode.object === 0 || inode.opens > 0 || inode.dirty) return false;
-  const { mapping } = inode;
-  if (mapping !== null) {
-    if (mapping.dirtied_when >= 0 || mapping.i_mmap.length > 0) return false;
-    if (mapping.nrpages > 0) invalidate_mapping_pages(m, mapping, 0, Number.MAX_SAFE_INTEGER);
-    if (mapping.nrpages > 0) return false;
-  }
-  kmem_cache_free(m, m.slab.find('ext2_inode_cache'), inode.object);
-  inode.object = 0;
-  return true;
+  if (inode.object === 0) return -ENOMEM;
+  note_unused(inode);
+  return 0;
 }
 
 /** Frees all blocks of a file from block `first` on (ext2_truncate_blocks). Cannot fail. */
@@ -359,6 +351,7 @@ export function delete_inode(m: Machine, inode: DiskInode): void {
   BUG_ON(inode.nr_blocks !== 0, 'delete_inode: blocks are left');
   if (inode.object !== 0) kmem_cache_free(m, m.slab.find('ext2_inode_cache'), inode.object);
   inode.object = 0;
+  fs.inode_unused.delete(inode.ino);
   fs.inodes.delete(inode.ino);
   free_inode(m, fs, inode.ino, inode.is_dir());
 }
@@ -366,6 +359,7 @@ export function delete_inode(m: Machine, inode: DiskInode): void {
 /** Called when a name or an open file has gone: deletes the inode after the last of both. */
 export function iput(m: Machine, inode: DiskInode): void {
   if (inode.nlink === 0 && inode.opens === 0 && !inode.dead) delete_inode(m, inode);
+  else note_unused(inode);
 }
 
 /** Writes a file's pages and inode to the device and waits (ext2_fsync). 0 or -EIO. */

@@ -23,7 +23,7 @@ import {
 import { generic_file_buffered_write } from '../../mm/buffer.ts';
 import { GFP_KERNEL } from '../../mm/gfp.ts';
 import type { Machine } from '../../mm/mmzone.ts';
-import { kfree, kmalloc, kmem_cache_alloc, kmem_cache_free } from '../../mm/slub.ts';
+import { kmalloc, kmem_cache_alloc, kmem_cache_free } from '../../mm/slub.ts';
 import { type Caller, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from '../vfs.ts';
 import { claim_inode, FreedBlocks, find_inode, new_block } from './balloc.ts';
 import {
@@ -37,6 +37,7 @@ import {
   Transaction,
 } from './disk_fs.ts';
 import { alloc_inode, iget, iput, mark_inode_dirty, utf8_length } from './inode.ts';
+import { d_free, d_instantiate, d_kill, d_touch } from './shrink.ts';
 
 const S_ISGID = 0o2000;
 const PERMISSIONS = 0o7777;
@@ -63,14 +64,6 @@ function d_alloc(m: Machine, entry: DirEntry, name_bytes: number): boolean {
   return false;
 }
 
-/** Takes a name's dentry out of core. */
-export function d_free(m: Machine, entry: DirEntry): void {
-  if (entry.dentry !== 0) kmem_cache_free(m, m.slab.find('dentry'), entry.dentry);
-  kfree(m, entry.name_object);
-  entry.dentry = 0;
-  entry.name_object = 0;
-}
-
 function name_error(name_bytes: number): number {
   if (name_bytes === 0) return -ENOENT;
   return name_bytes > NAME_MAX ? -ENAMETOOLONG : 0;
@@ -85,7 +78,12 @@ export function lookup(m: Machine, dir: DiskInode, name: string): DiskInode | nu
   const inode = dir.fs.inodes.get(entry.ino)!;
   const err = iget(m, inode);
   if (err !== 0) return err;
-  if (entry.dentry === 0 && !d_alloc(m, entry, name_bytes)) return -ENOMEM;
+  if (entry.dentry !== 0) {
+    d_touch(entry);
+  } else {
+    if (!d_alloc(m, entry, name_bytes)) return -ENOMEM;
+    d_instantiate(entry, inode);
+  }
   return inode;
 }
 
@@ -122,7 +120,8 @@ function touch_dir(m: Machine, dir: DiskInode): void {
   mark_inode_dirty(m, dir);
 }
 
-function put_entry(dir: DiskInode, name: string, entry: DirEntry): void {
+function put_entry(dir: DiskInode, name: string, entry: DirEntry, inode: DiskInode): void {
+  d_instantiate(entry, inode);
   dir.directory!.entries.set(name, entry);
   dir.directory!.room[entry.slot]! -= dir_rec_len(utf8_length(name));
 }
@@ -131,8 +130,8 @@ function put_entry(dir: DiskInode, name: string, entry: DirEntry): void {
 function remove_entry(m: Machine, dir: DiskInode, name: string, entry: DirEntry): void {
   dir.directory!.entries.delete(name);
   dir.directory!.room[entry.slot]! += dir_rec_len(utf8_length(name));
+  d_kill(m, entry);
   dirty_metadata(m, dir.fs, dir.directory!.blocks[entry.slot]!);
-  d_free(m, entry);
   touch_dir(m, dir);
 }
 
@@ -152,7 +151,7 @@ function prepare_entry(
   const slot = find_slot(m, dir, name_bytes);
   let err = slot < 0 ? slot : change.add(m, dir.fs, dir.directory!.blocks[slot]!);
   if (err === 0) {
-    const entry: DirEntry = { ino, mode: mode & S_IFMT, slot, dentry: 0, name_object: 0 };
+    const entry: DirEntry = { dir, ino, mode: mode & S_IFMT, slot, dentry: 0, name_object: 0 };
     if (d_alloc(m, entry, name_bytes)) return entry;
     err = -ENOMEM;
   }
@@ -215,7 +214,7 @@ export function create_inode(
   }
   inode.rdev = rdev;
   fs.inodes.set(ino, inode);
-  put_entry(dir, name, entry);
+  put_entry(dir, name, entry, inode);
   if (is_dir) {
     inode.nlink = 2;
     dir.nlink++;
@@ -295,7 +294,7 @@ export function link(m: Machine, dir: DiskInode, name: string, inode: DiskInode)
   const entry = prepare_entry(m, dir, name, inode.ino, inode.mode, change);
   if (typeof entry === 'number') return entry;
   change.commit(m);
-  put_entry(dir, name, entry);
+  put_entry(dir, name, entry, inode);
   touch_dir(m, dir);
   inode.nlink++;
   inode.ctime = m.clock.real_ms();
@@ -393,9 +392,12 @@ export function rename(
       return err;
     }
     change.commit(m);
-    const { slot, dentry, name_object } = new_entry;
+    // Linux drops the victim's dentry and moves the other one over; here it is made afresh.
+    const { slot } = new_entry;
     const { ino, mode } = old_entry;
-    new_dir.directory!.entries.set(new_name, { ino, mode, slot, dentry, name_object });
+    const entry: DirEntry = { dir: new_dir, ino, mode, slot, dentry: 0, name_object: 0 };
+    d_kill(m, new_entry);
+    new_dir.directory!.entries.set(new_name, entry);
     if (victim!.is_dir()) drop_directory(m, new_dir, victim!);
     else drop_link(m, victim!);
   } else {
@@ -403,7 +405,7 @@ export function rename(
     const entry = prepare_entry(m, new_dir, new_name, inode.ino, inode.mode, change);
     if (typeof entry === 'number') return entry;
     change.commit(m);
-    put_entry(new_dir, new_name, entry);
+    put_entry(new_dir, new_name, entry, inode);
   }
   touch_dir(m, new_dir);
   remove_entry(m, old_dir, old_name, old_entry);

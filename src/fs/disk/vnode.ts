@@ -119,6 +119,7 @@ export class DiskFile implements OpenFile {
     this.flags = flags;
     this.object = object;
     inode.opens++;
+    inode.fs.inode_unused.delete(inode.ino);
   }
 
   read(buf: Uint8Array, pos: number): number {
