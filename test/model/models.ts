@@ -1,6 +1,7 @@
 /** All models. */
 import { allocator_model } from './allocator_model.ts';
 import { compaction_model } from './compaction_model.ts';
+import { mm_model } from './mm_model.ts';
 import type { Model } from './model.ts';
 
-export const MODELS: readonly Model[] = [allocator_model, compaction_model];
+export const MODELS: readonly Model[] = [allocator_model, compaction_model, mm_model];

@@ -1,0 +1,564 @@
+/**
+ * Everything at once: processes that map, write, fork, lock, unmap and exit; files that are written,
+ * truncated, renamed, removed while open; kernel allocations; the clock; and compactions that are
+ * suspended at their yields while all of this goes on. Three oracles: what each page of each process
+ * was last written with, the bytes of each file, and a scan of all page tables for the reverse mapping
+ * and for every page's reference count. debug_vm recomputes the rest.
+ */
+import assert from 'node:assert/strict';
+import { disk_mount, disk_of, disk_root } from '../../src/fs/disk/index.ts';
+import { O_RDWR, type OpenFile, type Vnode } from '../../src/fs/vfs.ts';
+import { compact_node } from '../../src/kernels/linux-2.6.35/compaction.ts';
+import { is_job, type Job, run_job } from '../../src/lib/kthread.ts';
+import { advance_clock, boot, type MachineConfig } from '../../src/machine.ts';
+import { MemoryBlockDevice } from '../../src/mm/block_device.ts';
+import { debug_vm, dump_page } from '../../src/mm/debug_vm.ts';
+import { create_process, do_exit, do_fork } from '../../src/mm/fork.ts';
+import { lru_add_drain_all } from '../../src/mm/lru.ts';
+import { do_madvise, do_mlock, do_mprotect, MADV_DONTNEED } from '../../src/mm/madvise.ts';
+import { read_tag, write_tag } from '../../src/mm/memory.ts';
+import type { Task } from '../../src/mm/mm_types.ts';
+import { do_mmap, do_munmap, MAP_ANONYMOUS, MAP_PRIVATE } from '../../src/mm/mmap.ts';
+import type { Machine } from '../../src/mm/mmzone.ts';
+import { rmap_walk } from '../../src/mm/rmap.ts';
+import { naive_mappings } from '../oracle/naive_rmap.ts';
+import type { Model, ModelOptions } from './model.ts';
+import { Random } from './random.ts';
+
+const MIB = 2 ** 20;
+const CONFIGS: Record<string, MachineConfig> = {
+  '64M': { memory: 64 * MIB },
+  '4-cpus': { memory: 80 * MIB, cpus: 4 },
+  'two-nodes': { memory: 136 * MIB, nodes: 2, cpus: 3 },
+  x86: { memory: 70 * MIB, machine: 'x86' },
+  vanilla: { memory: 64 * MIB, compaction: false },
+};
+
+const ROOT = { uid: 0, gid: 0, pid: 1 };
+const ENOMEM = -12;
+const EFAULT = -14;
+const EAGAIN = -11;
+const ENOSPC = -28;
+
+interface Page {
+  tag: number;
+  writable: boolean;
+  locked: boolean;
+}
+
+interface Process {
+  task: Task;
+  /** By virtual page: every page that is mapped. */
+  pages: Map<number, Page>;
+}
+
+interface File {
+  name: string | null;
+  node: Vnode;
+  open: OpenFile;
+  bytes: Uint8Array;
+  size: number;
+}
+
+const MAX_FILE = 400_000;
+
+class MmRun {
+  readonly m: Machine;
+  readonly random: Random;
+  readonly root: Vnode;
+  readonly processes: Process[] = [];
+  readonly files: File[] = [];
+  readonly kernel: [number, number][] = [];
+  job: Job | null = null;
+  private names = 0;
+  private tag = 1;
+  private readonly compaction: boolean;
+
+  constructor(o: ModelOptions) {
+    const config = CONFIGS[o.shape]!;
+    this.compaction = config.compaction !== false;
+    this.m = boot({ ...config, seed: o.seed });
+    if (disk_of(this.m) === null) {
+      assert.ok(disk_mount(this.m, new MemoryBlockDevice(256 * MIB)) >= 0);
+    }
+    this.root = disk_root(this.m);
+    this.random = new Random(o.seed);
+  }
+
+  step(): void {
+    const { m, random } = this;
+    // A suspended compaction keeps its CPU: others would have to run on another.
+    if (this.job === null) m.this_cpu = random.below(m.shape.nr_cpus);
+    switch (random.weighted([40, 25, 12, 6, 6, 3, 3])) {
+      case 0:
+        this.process_event();
+        break;
+      case 1:
+        this.file_event();
+        break;
+      case 2:
+        this.kernel_event();
+        break;
+      case 3:
+        run_job(advance_clock(m, random.range(1, 400)));
+        break;
+      case 4:
+        this.compact_event();
+        break;
+      case 5:
+        if (random.one_in(2)) lru_add_drain_all(m);
+        else m.kernel.drain_pages(m, m.this_cpu);
+        break;
+      default:
+        this.relieve();
+    }
+  }
+
+  /** When memory is short: somebody exits, a file goes. */
+  private relieve(): void {
+    let free = 0;
+    for (const zone of this.m.populated_zones) free += zone.vm_stat[0]!;
+    if (free > 2500) return;
+    while (this.kernel.length > 20) this.kernel_free();
+    if (this.processes.length > 1) this.exit();
+    if (this.files.length > 1) this.remove();
+  }
+
+  // ---- processes
+
+  private process_event(): void {
+    const { random } = this;
+    if (this.processes.length === 0) {
+      this.spawn();
+      return;
+    }
+    switch (random.weighted([30, 30, 6, 4, 4, 3, 2, 2, 2, 2])) {
+      case 0:
+        this.write_pages();
+        break;
+      case 1:
+        this.read_pages();
+        break;
+      case 2:
+        this.map();
+        break;
+      case 3:
+        this.unmap();
+        break;
+      case 4:
+        this.dont_need();
+        break;
+      case 5:
+        this.lock();
+        break;
+      case 6:
+        this.protect();
+        break;
+      case 7:
+        if (this.processes.length < 12) this.fork();
+        break;
+      case 8:
+        if (this.processes.length < 8) this.spawn();
+        break;
+      default:
+        if (this.processes.length > 2) this.exit();
+    }
+  }
+
+  private spawn(): void {
+    const task = create_process(this.m, 'model');
+    if (typeof task === 'number') assert.equal(task, ENOMEM);
+    else this.processes.push({ task, pages: new Map() });
+  }
+
+  private fork(): void {
+    const parent = this.random.pick(this.processes);
+    const task = do_fork(this.m, parent.task);
+    if (typeof task === 'number') {
+      assert.equal(task, ENOMEM);
+      return;
+    }
+    const pages: Map<number, Page> = new Map();
+    // Locks are not inherited.
+    for (const [vpn, page] of parent.pages) pages.set(vpn, { ...page, locked: false });
+    this.processes.push({ task, pages });
+  }
+
+  private exit(): void {
+    const at = this.random.below(this.processes.length);
+    const [gone] = this.processes.splice(at, 1);
+    do_exit(this.m, gone!.task, 0);
+  }
+
+  private map(): void {
+    const { m, random } = this;
+    const p = random.pick(this.processes);
+    if (p.pages.size > 2500) return;
+    const len = random.range(1, random.one_in(5) ? 600 : 60);
+    const start = do_mmap(m, p.task.mm!, null, 0, len, 3, MAP_PRIVATE | MAP_ANONYMOUS);
+    if (start < 0) {
+      assert.equal(start, ENOMEM);
+      return;
+    }
+    for (let i = 0; i < len; i++) {
+      assert.ok(!p.pages.has(start + i), 'mmap over a mapping');
+      p.pages.set(start + i, { tag: 0, writable: true, locked: false });
+    }
+  }
+
+  /** A run of mapped pages of a process, somewhere: [first, length] or null. */
+  private range(p: Process, most: number): [number, number] | null {
+    if (p.pages.size === 0) return null;
+    const vpns = [...p.pages.keys()];
+    const first = this.random.pick(vpns);
+    let len = 1;
+    const want = this.random.range(1, most);
+    while (len < want && p.pages.has(first + len)) len++;
+    return [first, len];
+  }
+
+  private write_pages(): void {
+    const p = this.random.pick(this.processes);
+    const range = this.range(p, 40);
+    if (range === null) return;
+    for (let vpn = range[0]; vpn < range[0] + range[1]; vpn++) {
+      const page = p.pages.get(vpn)!;
+      const err = write_tag(this.m, p.task, vpn, this.tag);
+      if (!page.writable) {
+        assert.equal(err, EFAULT, 'a write to a read-only page');
+      } else if (err === 0) {
+        page.tag = this.tag++;
+      } else {
+        assert.ok(err === ENOMEM || (err === EAGAIN && this.job !== null), `write_tag: ${err}`);
+        return;
+      }
+    }
+  }
+
+  private read_pages(): void {
+    const p = this.random.pick(this.processes);
+    const range = this.range(p, 60);
+    if (range === null) return;
+    for (let vpn = range[0]; vpn < range[0] + range[1]; vpn++) {
+      this.read(p, vpn);
+    }
+    assert.equal(read_tag(this.m, p.task, 5), EFAULT, 'a read where nothing is mapped');
+  }
+
+  private read(p: Process, vpn: number): void {
+    const tag = read_tag(this.m, p.task, vpn);
+    if (tag === ENOMEM || (tag === EAGAIN && this.job !== null)) return;
+    assert.equal(tag, p.pages.get(vpn)!.tag, `process ${p.task.pid} page ${vpn}`);
+  }
+
+  private unmap(): void {
+    const p = this.random.pick(this.processes);
+    const range = this.range(p, 80);
+    if (range === null) return;
+    const err = do_munmap(this.m, p.task.mm!, range[0], range[1]);
+    if (err !== 0) {
+      assert.equal(err, ENOMEM);
+      return;
+    }
+    for (let i = 0; i < range[1]; i++) p.pages.delete(range[0] + i);
+  }
+
+  private dont_need(): void {
+    const p = this.random.pick(this.processes);
+    const range = this.range(p, 50);
+    if (range === null) return;
+    const pages: Page[] = [];
+    for (let i = 0; i < range[1]; i++) pages.push(p.pages.get(range[0] + i)!);
+    if (pages.some((page) => page.locked)) return;
+    assert.equal(do_madvise(this.m, p.task.mm!, range[0], range[1], MADV_DONTNEED), 0);
+    for (const page of pages) page.tag = 0;
+  }
+
+  private lock(): void {
+    const p = this.random.pick(this.processes);
+    const range = this.range(p, 30);
+    if (range === null) return;
+    const lock = this.random.one_in(2);
+    const err = do_mlock(this.m, p.task.mm!, range[0], range[1], lock);
+    assert.ok(err === 0 || err === ENOMEM || err === EAGAIN, `mlock: ${err}`);
+    // After a failure some of the pages are locked: which, is not this oracle's business.
+    for (let i = 0; i < range[1]; i++) p.pages.get(range[0] + i)!.locked = lock || err !== 0;
+  }
+
+  private protect(): void {
+    const p = this.random.pick(this.processes);
+    const range = this.range(p, 30);
+    if (range === null) return;
+    const writable = this.random.one_in(2);
+    const err = do_mprotect(this.m, p.task.mm!, range[0], range[1], writable ? 3 : 1);
+    if (err !== 0) {
+      // Without memory for another area nothing has changed, or a part of it.
+      assert.equal(err, ENOMEM);
+      do_exit(this.m, p.task, 1);
+      this.processes.splice(this.processes.indexOf(p), 1);
+      return;
+    }
+    for (let i = 0; i < range[1]; i++) p.pages.get(range[0] + i)!.writable = writable;
+  }
+
+  // ---- files
+
+  private file_event(): void {
+    const { random } = this;
+    if (this.files.length === 0) {
+      this.create();
+      return;
+    }
+    switch (random.weighted([20, 20, 5, 4, 3, 2, 2])) {
+      case 0:
+        this.write();
+        break;
+      case 1:
+        this.read_file(random.pick(this.files));
+        break;
+      case 2:
+        if (this.files.length < 40) this.create();
+        break;
+      case 3:
+        this.truncate();
+        break;
+      case 4:
+        this.rename();
+        break;
+      case 5:
+        this.unlink_open();
+        break;
+      default:
+        if (random.one_in(3)) this.sync();
+        else this.remove();
+    }
+  }
+
+  private create(): void {
+    const name = `f${this.names++}`;
+    const node = this.root.create(name, 0o644, ROOT);
+    if (typeof node === 'number') {
+      assert.ok(node === ENOMEM || node === ENOSPC, `create: ${node}`);
+      return;
+    }
+    const open = node.open(O_RDWR, ROOT);
+    if (typeof open === 'number') {
+      assert.equal(open, ENOMEM);
+      assert.equal(this.root.unlink(name), 0);
+      node.forget();
+      return;
+    }
+    this.files.push({ name, node, open, bytes: new Uint8Array(MAX_FILE), size: 0 });
+  }
+
+  private finish(result: number | Job): number {
+    return is_job(result) ? run_job(result) : result;
+  }
+
+  private write(): void {
+    const { random } = this;
+    const f = random.pick(this.files);
+    // Mostly at the end, at times anywhere, holes included.
+    const pos = random.one_in(3) ? random.below(MAX_FILE - 1) : Math.min(f.size, MAX_FILE - 1);
+    const len = Math.min(random.range(1, random.one_in(4) ? 60_000 : 9000), MAX_FILE - pos);
+    const data = new Uint8Array(len);
+    for (let i = 0; i < len; i += 1 + (i & 63)) data[i] = random.below(256);
+    const done = this.finish(f.open.write(data, pos));
+    if (done < 0) {
+      assert.ok(done === ENOMEM || done === ENOSPC, `write: ${done}`);
+      return;
+    }
+    assert.ok(done > 0 && done <= len, `write of ${len} bytes returned ${done}`);
+    f.bytes.set(data.subarray(0, done), pos);
+    f.size = Math.max(f.size, pos + done);
+  }
+
+  private read_file(f: File): void {
+    const { random } = this;
+    const pos = random.below(f.size + 5000);
+    const buf = new Uint8Array(random.range(1, 70_000)).fill(170);
+    const got = f.open.read(buf, pos);
+    if (got === ENOMEM) return;
+    const expected = f.bytes.subarray(pos, Math.min(pos + buf.length, f.size));
+    // A read may be cut short when there is no memory for more.
+    assert.ok(got >= 0 && got <= Math.max(0, expected.length), `read: ${got}`);
+    if (expected.length > 0) assert.ok(got > 0, 'a read returned nothing before the end');
+    assert.ok(
+      Buffer.compare(buf.subarray(0, got), expected.subarray(0, got)) === 0,
+      `${f.name ?? 'a removed file'}: wrong bytes within ${got} from ${pos}`,
+    );
+    assert.equal(f.node.getattr().size, f.size);
+  }
+
+  private truncate(): void {
+    const { random } = this;
+    const f = random.pick(this.files);
+    const size = random.one_in(3) ? random.below(MAX_FILE) : random.below(f.size + 1);
+    const err = f.node.setattr({ size }, ROOT);
+    if (err !== 0) {
+      assert.ok(err === ENOMEM || err === ENOSPC, `truncate: ${err}`);
+      return;
+    }
+    if (size < f.size) f.bytes.fill(0, size, f.size);
+    f.size = size;
+  }
+
+  private rename(): void {
+    const f = this.random.pick(this.files);
+    if (f.name === null) return;
+    const name = `r${this.names++}`;
+    const err = this.root.rename(f.name, this.root, name);
+    if (err === 0) f.name = name;
+    else assert.ok(err === ENOMEM || err === ENOSPC, `rename: ${err}`);
+  }
+
+  /** The file goes on without a name until it is closed. */
+  private unlink_open(): void {
+    const f = this.random.pick(this.files);
+    if (f.name === null) return;
+    const err = this.root.unlink(f.name);
+    if (err === 0) f.name = null;
+    else assert.ok(err === ENOMEM || err === ENOSPC, `unlink: ${err}`);
+  }
+
+  private remove(): void {
+    const at = this.random.below(this.files.length);
+    const f = this.files[at]!;
+    if (f.name !== null && this.root.unlink(f.name) !== 0) return;
+    this.files.splice(at, 1);
+    f.open.release();
+    f.node.forget();
+  }
+
+  private sync(): void {
+    const f = this.random.pick(this.files);
+    const err = this.finish(f.open.fsync(this.random.one_in(2)));
+    assert.ok(err === 0 || err === ENOMEM, `fsync: ${err}`);
+  }
+
+  // ---- the kernel
+
+  private kernel_event(): void {
+    const { m, random } = this;
+    if (this.kernel.length > 150 || random.one_in(2)) {
+      this.kernel_free();
+      return;
+    }
+    const order = random.weighted([30, 10, 8, 5, 3, 2, 1, 1]);
+    const gfp = random.pick([0xd0, 0x800d0, 0x20, 0x200da, 0x2, 0x40d0]);
+    const pfn = m.kernel.alloc_pages(m, gfp, order, random.below(m.nodes.length));
+    if (pfn < 0) return;
+    assert.equal(m.memmap._count[pfn], 1);
+    this.kernel.push([pfn, order]);
+  }
+
+  private kernel_free(): void {
+    if (this.kernel.length === 0) return;
+    const at = this.random.below(this.kernel.length);
+    const [pfn, order] = this.kernel.splice(at, 1)[0]!;
+    this.m.kernel.__free_pages(this.m, pfn, order);
+  }
+
+  /** Begins a compaction, or carries one on for a while, or to its end. */
+  private compact_event(): void {
+    const { m, random } = this;
+    if (!this.compaction) return;
+    if (this.job === null) {
+      if (random.one_in(3)) this.job = compact_node(m, random.below(m.nodes.length));
+      return;
+    }
+    let steps = random.one_in(6) ? 100_000 : random.range(1, 30);
+    while (steps-- > 0) {
+      if (this.job.next().done) {
+        this.job = null;
+        return;
+      }
+    }
+  }
+
+  finish_job(): void {
+    if (this.job !== null) run_job(this.job);
+    this.job = null;
+  }
+
+  // ---- oracles
+
+  /** Reverse mapping and reference counts against a scan of all page tables. */
+  check_mappings(): void {
+    const { m } = this;
+    const p = m.memmap;
+    const mapped = naive_mappings(m.tasks.values());
+    for (const zone of m.populated_zones) {
+      const end = zone.zone_start_pfn + zone.spanned_pages;
+      for (let pfn = zone.zone_start_pfn; pfn < end; pfn++) {
+        const flags = p.flags[pfn]!;
+        if ((flags & (1 << 10)) !== 0) continue;
+        const ptes = mapped.get(pfn) ?? [];
+        assert.equal(p._mapcount[pfn], ptes.length, `map count: ${dump_page(m, pfn)}`);
+        if ((flags & (1 << 5)) === 0) continue;
+        // On an LRU list and nothing going on: mappings, the cache, buffers, vectors.
+        const cached = p.mapping[pfn] !== 0 && (p.mapping[pfn]! & 1) === 0 ? 1 : 0;
+        const swap = (flags & (1 << 16)) !== 0 ? 1 : 0;
+        const buffers = (flags & (1 << 11)) !== 0 ? 1 : 0;
+        const holders = ptes.length + cached + swap + buffers;
+        if (this.job === null && (flags & 1) === 0) {
+          assert.equal(p._count[pfn], holders, `${holders} holders: ${dump_page(m, pfn)}`);
+        }
+        if (ptes.length === 0 || (pfn & 7) !== 0 || (flags & 1) !== 0) continue;
+        const found: string[] = [];
+        p.flags[pfn]! |= 1; // a walk needs the page lock
+        rmap_walk(
+          m,
+          pfn,
+          (_m, _pfn, vma, vpn) => {
+            const at = ptes.find((x) => (x.mm as unknown) === vma.vm_mm && x.vpn === vpn);
+            if (at !== undefined) found.push(`${at.pid}:${vpn}`);
+            return 1;
+          },
+          0,
+        );
+        p.flags[pfn]! &= ~1;
+        const expected = ptes.map((x) => `${x.pid}:${x.vpn}`).sort();
+        assert.deepEqual([...new Set(found)].sort(), expected, `rmap: ${dump_page(m, pfn)}`);
+      }
+    }
+  }
+
+  check_contents(): void {
+    for (const p of this.processes) {
+      for (const [vpn, page] of p.pages) if (page.tag !== 0) this.read(p, vpn);
+    }
+    for (const f of this.files) this.read_file(f);
+  }
+
+  reset(): void {
+    this.finish_job();
+    while (this.processes.length > 0) this.exit();
+    while (this.kernel.length > 0) this.kernel_free();
+    for (let tries = 0; this.files.length > 0 && tries < 1000; tries++) this.remove();
+    assert.equal(this.files.length, 0, 'files could not be removed');
+  }
+}
+
+export const mm_model: Model = {
+  name: 'mm',
+  shapes: Object.keys(CONFIGS),
+  run(o) {
+    const run = new MmRun(o);
+    debug_vm(run.m);
+    for (let i = 1; i <= o.events; i++) {
+      run.step();
+      if (i % o.check_every === 0 || i === o.events) {
+        debug_vm(run.m);
+        run.check_mappings();
+        run.check_contents();
+      }
+      // A suspended compaction that nobody carries on would never see the vectors drained.
+      if (i % (o.check_every * 20) === 0) run.finish_job();
+    }
+    run.reset();
+    lru_add_drain_all(run.m);
+    debug_vm(run.m);
+    return o.events;
+  },
+};
