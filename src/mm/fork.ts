@@ -154,7 +154,7 @@ function dup_mmap(m: Machine, mm: MmStruct, oldmm: MmStruct): number {
       return -ENOMEM;
     }
     tmp.vm_flags &= ~VM_LOCKED;
-    if (tmp.vm_file !== null) get_file(m, tmp.vm_file);
+    if (tmp.vm_file !== null) get_file(tmp.vm_file);
     insert_vm_struct(mm, tmp);
     const err = copy_page_range(m, mm, oldmm, mpnt);
     if (err !== 0) return err;
@@ -184,6 +184,26 @@ function dup_mm(m: Machine, oldmm: MmStruct): MmStruct | null {
   return mm;
 }
 
+/**
+ * Runs `call` on behalf of a task, which allocations and the OOM killer then know, and ends the
+ * task if the killer chose it meanwhile.
+ */
+export function run_as<T>(m: Machine, task: Task, call: () => T): T {
+  const current = m.current;
+  m.current = task;
+  const result = call();
+  m.current = current;
+  finish_call(m, task);
+  return result;
+}
+
+/** The way back to user mode: true when the task was to die of an OOM kill, and is dead now. */
+export function finish_call(m: Machine, task: Task): boolean {
+  if (task.mm === null || !task.mm.oom_victim) return false;
+  do_exit(m, task, 9);
+  return true;
+}
+
 /** fork(2): the child, or -EAGAIN (no pid), -ENOMEM (fork.c: copy_process). */
 export function do_fork(m: Machine, parent: Task): Task | number {
   if (parent.mm === null) return -ESRCH;
@@ -191,7 +211,11 @@ export function do_fork(m: Machine, parent: Task): Task | number {
   const task = dup_task_struct(m, parent.pid, parent.comm);
   if (task === null) return -ENOMEM;
   task.cmdline = parent.cmdline;
+  task.lineage = [...parent.lineage, task.pid];
+  const current = m.current;
+  m.current = parent;
   const mm = dup_mm(m, parent.mm);
+  m.current = current;
   if (mm === null) {
     free_task(m, task);
     return -ENOMEM;

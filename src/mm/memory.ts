@@ -243,10 +243,16 @@ function wp_page_copy(
 ): number {
   const p = m.memmap;
   const mm = vma.vm_mm;
+  const orig = ptes[vpn & 511]!;
   if (anon_vma_prepare(m, vma) !== 0) return VM_FAULT_OOM;
   const zero = old_page < 0 ? __GFP_ZERO : 0;
   const new_page = alloc_page_vma(m, GFP_HIGHUSER_MOVABLE | zero, vma, vpn);
   if (new_page < 0) return VM_FAULT_OOM;
+  // Reclaim may have taken the old page out of the page table meanwhile: fault again (pte_same).
+  if (ptes[vpn & 511] !== orig) {
+    put_page(m, new_page);
+    return VM_FAULT_MINOR;
+  }
   if (old_page >= 0) m.contents.copy_page(old_page, new_page);
   SetPageFlag(p, new_page, PG_uptodate);
   // Another task, with an unlocked area, must not keep the mlocked page.
@@ -377,6 +383,22 @@ export function handle_mm_fault(
   vpn: vpn_t,
   write: boolean,
 ): number {
+  // The OOM killer must not take the address space apart under the fault.
+  const outer = m.current_mm;
+  m.current_mm = mm;
+  const fault = handle_pte_fault(m, task, mm, vma, vpn, write);
+  m.current_mm = outer;
+  return fault;
+}
+
+function handle_pte_fault(
+  m: Machine,
+  task: Task | null,
+  mm: MmStruct,
+  vma: VmArea,
+  vpn: vpn_t,
+  write: boolean,
+): number {
   count_vm_event(m, PGFAULT);
   const table = pte_alloc(m, mm, vpn);
   if (table === null) return VM_FAULT_OOM;
@@ -415,7 +437,8 @@ function expand_stack(m: Machine, vma: VmArea, vpn: vpn_t): number {
 
 /**
  * One access of a task to memory, as CPU and do_page_fault carry it out. 0; -EFAULT (SIGSEGV);
- * -EIO (SIGBUS: behind the end of a file); -ENOMEM; -EAGAIN: a page is locked, repeat later.
+ * -EIO (SIGBUS: behind the end of a file); -ENOMEM; -EAGAIN: a page is locked, repeat later. The
+ * OOM killer may have chosen the task meanwhile: fork.ts, finish_call.
  */
 export function access_page(m: Machine, task: Task, vpn: vpn_t, write: boolean): number {
   const mm = task.mm;
@@ -431,7 +454,13 @@ export function access_page(m: Machine, task: Task, vpn: vpn_t, write: boolean):
       return 0;
     }
   }
-  return do_page_fault(m, task, mm, vpn, write);
+  for (;;) {
+    const err = do_page_fault(m, task, mm, vpn, write);
+    if (err !== 0) return err;
+    // A fault that lost its page to reclaim meanwhile has done nothing: the access faults again.
+    const pte = get_pte(mm, vpn);
+    if (pte_present(pte) && (!write || pte_write(pte))) return 0;
+  }
 }
 
 function do_page_fault(m: Machine, task: Task, mm: MmStruct, vpn: vpn_t, write: boolean): number {
@@ -446,7 +475,10 @@ function do_page_fault(m: Machine, task: Task, mm: MmStruct, vpn: vpn_t, write: 
     if (expand_stack(m, vma, vpn) !== 0) return -EFAULT;
   }
   if (write ? (vma.vm_flags & VM_WRITE) === 0 : (vma.vm_flags & 7) === 0) return -EFAULT;
+  const current = m.current;
+  m.current = task;
   const fault = handle_mm_fault(m, task, mm, vma, vpn, write);
+  m.current = current;
   if ((fault & VM_FAULT_RETRY) !== 0) return -EAGAIN;
   if ((fault & VM_FAULT_OOM) !== 0) return -ENOMEM;
   if ((fault & VM_FAULT_SIGBUS) !== 0) return -EIO;
@@ -476,10 +508,11 @@ export function read_tag(m: Machine, task: Task, vpn: vpn_t): number {
  */
 export function get_user_page(m: Machine, vma: VmArea, vpn: vpn_t, write: boolean): number {
   const mm = vma.vm_mm;
-  for (let tries = 0; ; tries++) {
+  let copied = false;
+  for (;;) {
     const pte = get_pte(mm, vpn);
     // follow_page; after do_wp_page made a copy for a read-only area the write flag is dropped.
-    if (pte_present(pte) && (!write || pte_write(pte) || tries > 0)) {
+    if (pte_present(pte) && (!write || pte_write(pte) || copied)) {
       const pfn = vm_normal_page(m, pte);
       if (pfn < 0) return -1;
       m.memmap._count[pfn]!++;
@@ -491,6 +524,7 @@ export function get_user_page(m: Machine, vma: VmArea, vpn: vpn_t, write: boolea
     if ((fault & VM_FAULT_RETRY) !== 0) return -EAGAIN - 1000;
     if ((fault & VM_FAULT_OOM) !== 0) return -ENOMEM - 1000;
     if ((fault & VM_FAULT_SIGBUS) !== 0) return -EFAULT - 1000;
+    copied = (fault & VM_FAULT_WRITE) !== 0;
   }
 }
 

@@ -79,8 +79,6 @@ export class MmapFile {
   /** Read-ahead of faults; null before the first. */
   ra: FileRaState | null = null;
   mmap_miss = 0;
-  /** Slab object (filp). */
-  object = 0;
 
   constructor(
     mapping: AddressSpace,
@@ -201,6 +199,8 @@ export class MmStruct {
   def_flags = 0;
   /** mmap_sem is held for writing: try_to_unmap cannot mlock pages then. */
   mmap_sem_locked = false;
+  /** The OOM killer chose it while it was in use: whoever runs in it exits when that ends. */
+  oom_victim = false;
   /** Tasks that use it; the space is torn down when the last exits. */
   mm_users = 1;
   /** Memory policy of the task that runs in it (see Task.policy). */
@@ -234,6 +234,8 @@ export class Task {
   /** While a fault waits for a page that migrates: that page, with a reference, else -1. */
   wait_page: pfn_t | -1 = -1;
   oom_adj = 0;
+  /** pids whose writes its pages may hold: its own and those of the processes it was forked from. */
+  lineage: number[];
   /** Slab objects that live as long as the task. */
   objects: number[] = [];
   /** Extra order-0 unmovable pages and such that a workload holds: [pfn, order] pairs. */
@@ -244,6 +246,7 @@ export class Task {
     this.ppid = ppid;
     this.comm = comm;
     this.cmdline = comm;
+    this.lineage = [pid];
     this.mm = mm;
   }
 }

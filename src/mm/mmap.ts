@@ -44,13 +44,7 @@ import {
 } from './mm_types.ts';
 import type { Machine } from './mmzone.ts';
 import { pgd_alloc, pgd_free } from './page_table.ts';
-import {
-  PROC_FILP,
-  PROC_MM,
-  PROC_VMA,
-  proc_object_alloc,
-  proc_object_free,
-} from './proc_caches.ts';
+import { PROC_MM, PROC_VMA, proc_object_alloc, proc_object_free } from './proc_caches.ts';
 import { anon_vma_clone, unlink_anon_vmas } from './rmap.ts';
 import { MmuGather } from './tlb.ts';
 import { global_page_state, NR_FILE_PAGES, NR_FREE_PAGES, NR_SLAB_RECLAIMABLE } from './vmstat.ts';
@@ -157,21 +151,18 @@ function alloc_vma(
 
 /** Frees an area that is on no list any more, and its hold on the file (mmap.c: remove_vma). */
 function free_vma(m: Machine, vma: VmArea): void {
-  if (vma.vm_file !== null) fput(m, vma.vm_file);
+  if (vma.vm_file !== null) fput(vma.vm_file);
   proc_object_free(m, PROC_VMA, vma.object);
 }
 
 /** One more area holds the file. */
-export function get_file(m: Machine, file: MmapFile): void {
-  if (file.f_count++ === 0) file.object = proc_object_alloc(m, PROC_FILP);
+export function get_file(file: MmapFile): void {
+  file.f_count++;
 }
 
 /** Drops it; at 0 the file is closed (fs/file_table.c: fput). */
-export function fput(m: Machine, file: MmapFile): void {
-  if (--file.f_count > 0) return;
-  if (file.object !== 0) proc_object_free(m, PROC_FILP, file.object);
-  file.object = 0;
-  file.open?.release();
+export function fput(file: MmapFile): void {
+  if (--file.f_count === 0) file.open?.release();
 }
 
 /** Puts an area into its place among the others; the file lists it (mmap.c: vma_link). */
@@ -385,7 +376,7 @@ function __split_vma(m: Machine, vma: VmArea, addr: vpn_t, new_below: boolean): 
     proc_object_free(m, PROC_VMA, fresh.object);
     return -ENOMEM;
   }
-  if (fresh.vm_file !== null) get_file(m, fresh.vm_file);
+  if (fresh.vm_file !== null) get_file(fresh.vm_file);
   if (new_below) {
     const pgoff = vma.vm_pgoff + (addr - fresh.vm_start);
     return vma_adjust(m, vma, addr, vma.vm_end, pgoff, fresh);
@@ -506,7 +497,7 @@ function mmap_region(
     }
     if (file !== null) {
       vma.vm_file = file;
-      get_file(m, file);
+      get_file(file);
     }
     insert_vm_struct(mm, vma);
   }

@@ -17,7 +17,7 @@ import type { BlockQueue } from './block_device.ts';
 import { BufferHeads } from './buffer_head.ts';
 import { Contents } from './contents.ts';
 import { __GFP_DMA, __GFP_DMA32, __GFP_HIGHMEM, __GFP_MOVABLE, MIGRATE_TYPES } from './gfp.ts';
-import type { AnonVma, Task } from './mm_types.ts';
+import type { AnonVma, MmStruct, Task } from './mm_types.ts';
 import type { Memmap, nid_t, order_t, pfn_t } from './page.ts';
 import type { Shrinker } from './reclaim_def.ts';
 import type { KsmRmap } from './rmap.ts';
@@ -373,6 +373,8 @@ export class Machine {
   rmap_vm_flags = 0;
   /** Slab caches of process objects, by PROC_* (proc_caches.ts); null until the first. */
   proc_caches: KmemCache[] | null = null;
+  /** What the last spawn started, and why it failed (sim/workload.ts). */
+  readonly spawn: { pids: number[]; error: string } = { pids: [], error: '' };
   /** Swap areas (swap_state.ts). */
   readonly swap_info: SwapInfo[] = [];
 
@@ -383,6 +385,8 @@ export class Machine {
   current_flags = 0;
   /** The process on whose behalf the code runs, null for the kernel and for host programs. */
   current: Task | null = null;
+  /** The address space that a fault is under way in, whoever caused it. */
+  current_mm: MmStruct | null = null;
   /** Slab pages freed since a reclaimer last set it to 0 (struct reclaim_state). */
   reclaimed_slab = 0;
   readonly shrinkers: Shrinker[] = [];

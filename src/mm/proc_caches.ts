@@ -20,7 +20,6 @@ export const PROC_ANON_VMA = 7;
 export const PROC_ANON_VMA_CHAIN = 8;
 export const PROC_CRED = 9;
 export const PROC_PID = 10;
-export const PROC_FILP = 11;
 
 const NAMES = [
   'task_struct',
@@ -34,7 +33,6 @@ const NAMES = [
   'anon_vma_chain',
   'cred_jar',
   'pid',
-  'filp',
 ];
 
 /** An object of the cache PROC_*: its handle, or 0 without memory. */

@@ -1,0 +1,598 @@
+/**
+ * Workloads of simulated processes, described by a line of text: what `spawn` accepts.
+ *
+ * A line is a list of words. Steps are separated by `+` and run in order in one new process (or an
+ * existing one, with pid=N); words with `=` are options, of the step they follow or of the process.
+ * WORKLOAD_HELP below is the reference, and what `cat spawn` prints. Everything random comes from
+ * the machine's seed and the option seed=N.
+ * Pages carry content tags that prove themselves: the upper half names the process that wrote the
+ * page, the lower half follows from that and the address. verify_process checks them, so a page
+ * that migration lost, swapped or shared wrongly is found.
+ */
+import { EAGAIN, EINVAL, ENOMEM, ESRCH } from '../lib/errno.ts';
+import type { Job } from '../lib/kthread.ts';
+import { create_process, do_execve, do_exit, do_fork, finish_call, run_as } from '../mm/fork.ts';
+import { GFP_KERNEL } from '../mm/gfp.ts';
+import { do_madvise, do_mlock, MADV_DONTNEED, MADV_MERGEABLE } from '../mm/madvise.ts';
+import { access_page, write_tag } from '../mm/memory.ts';
+import {
+  type MmapFile,
+  MPOL_BIND,
+  MPOL_DEFAULT,
+  MPOL_INTERLEAVE,
+  MPOL_PREFERRED,
+  type Task,
+  VM_WRITE,
+  type VmArea,
+  type vpn_t,
+} from '../mm/mm_types.ts';
+import {
+  do_brk,
+  do_mmap,
+  MAP_ANONYMOUS,
+  MAP_PRIVATE,
+  MAP_SHARED,
+  PROT_READ,
+  PROT_WRITE,
+} from '../mm/mmap.ts';
+import type { Machine } from '../mm/mmzone.ts';
+import { PageAnon } from '../mm/page.ts';
+import { next_mapped, pte_pfn, pte_present, pte_table } from '../mm/page_table.ts';
+
+export const WORKLOAD_HELP = `# Write a line here to start a simulated process; read the file to get its pid.
+# A line is one or more steps, separated by +, and options of the form key=value.
+# steps:
+#   anon SIZE      private memory; every page is written
+#   heap SIZE      the same, by brk
+#   read SIZE      private memory that is only read (maps the page of zeroes)
+#   mlock SIZE     private memory, locked
+#   map PATH [SIZE]  maps a file of the disk and touches it; mode=read (default), private or shared
+#   kernel COUNT   blocks of unmovable kernel memory, order=N (default 0)
+#   free PATTERN   gives pages of the last region back (madvise), as pattern= does
+#   write          writes every present page of the last region again
+#   verify         fails with EIO unless every page of the process holds what was written
+#   exec           throws the address space away, as a new program does
+#   fork STEP      does the step, then forks children=N (default 1); each child writes cow=PCT percent
+# sizes: bytes, or with K, M, G, or p for pages
+# pattern=P for anon, heap, map, mlock: which pages are given back after they were touched
+#   every:N every Nth, random:PCT, runs:N every second run of N, low:PCT, high:PCT
+# options of the process: name=TEXT node=N policy=bind|prefer|interleave count=N seed=N pid=N
+#   merge=1 advises KSM to merge
+# examples:
+#   anon 64M
+#   anon 256M pattern=every:2 name=fragmenter
+#   fork anon 16M children=3 cow=50
+#   mlock 8M node=1 + kernel 100 order=1
+`;
+
+/** What a line asks for. Sizes are pages. */
+interface Step {
+  kind: string;
+  size: number;
+  path: string;
+  options: Map<string, string>;
+}
+
+interface Spec {
+  steps: Step[];
+  fork: boolean;
+  options: Map<string, string>;
+}
+
+/** Options that belong to the process whatever step they follow. */
+const PROCESS_OPTIONS = [
+  'name',
+  'node',
+  'policy',
+  'count',
+  'seed',
+  'pid',
+  'children',
+  'cow',
+  'merge',
+];
+const STEP_OPTIONS = ['pattern', 'mode', 'order'];
+const KINDS = ['anon', 'heap', 'read', 'mlock', 'map', 'kernel', 'free', 'write', 'verify', 'exec'];
+
+/** What a text that cannot be carried out is answered with: errno and one line. */
+class SpecError extends Error {
+  readonly errno: number;
+
+  constructor(errno: number, message: string) {
+    super(message);
+    this.errno = errno;
+  }
+}
+
+/** Pages that a size means, rounded up; -1 for what is no size. */
+export function parse_size(m: Machine, text: string): number {
+  const match = /^(\d+)([KMGkmgp]?)$/.exec(text);
+  if (match === null) return -1;
+  const value = Number(match[1]);
+  const unit = match[2]!.toLowerCase();
+  if (unit === 'p') return value;
+  const factor = unit === 'k' ? 2 ** 10 : unit === 'm' ? 2 ** 20 : unit === 'g' ? 2 ** 30 : 1;
+  return Math.ceil((value * factor) / 2 ** m.shape.page_shift);
+}
+
+function size_of(m: Machine, kind: string, text: string | undefined): number {
+  if (text === undefined) throw new SpecError(EINVAL, `${kind}: a size is missing, as in 64M`);
+  const pages = parse_size(m, text);
+  if (pages <= 0 || pages >= 2 ** 30) {
+    throw new SpecError(
+      EINVAL,
+      `${kind}: '${text}' is not a size (like 65536, 64K, 16M, 1G, 300p)`,
+    );
+  }
+  return pages;
+}
+
+function parse_spec(m: Machine, text: string): Spec {
+  const spec: Spec = { steps: [], fork: false, options: new Map() };
+  for (const part of text.trim().split(/\s\+\s/)) {
+    const words: string[] = [];
+    const options = new Map<string, string>();
+    for (const word of part.trim().split(/\s+/)) {
+      const at = word.indexOf('=');
+      if (at < 0) {
+        words.push(word);
+        continue;
+      }
+      const key = word.slice(0, at);
+      if (PROCESS_OPTIONS.includes(key)) spec.options.set(key, word.slice(at + 1));
+      else if (STEP_OPTIONS.includes(key)) options.set(key, word.slice(at + 1));
+      else throw new SpecError(EINVAL, `unknown option '${key}'`);
+    }
+    if (words[0] === 'fork') {
+      spec.fork = true;
+      words.shift();
+    }
+    const kind = words.shift();
+    if (kind === undefined || kind === '') continue;
+    if (!KINDS.includes(kind)) throw new SpecError(EINVAL, `unknown step '${kind}'`);
+    spec.steps.push(parse_step(m, kind, words, options));
+    if (words.length > 0) throw new SpecError(EINVAL, `${kind}: '${words[0]}' is too much`);
+  }
+  if (spec.steps.length === 0 && !spec.fork && !spec.options.has('name')) {
+    throw new SpecError(EINVAL, 'nothing to do: read this file for what can be asked');
+  }
+  return spec;
+}
+
+/** Takes a step's own words off `words`. */
+function parse_step(m: Machine, kind: string, words: string[], options: Map<string, string>): Step {
+  const step: Step = { kind, size: 0, path: '', options };
+  switch (kind) {
+    case 'map':
+      step.path = words.shift() ?? '';
+      if (step.path === '') throw new SpecError(EINVAL, 'map: a path is missing');
+      if (words.length > 0) step.size = size_of(m, kind, words.shift());
+      break;
+    case 'kernel':
+      step.size = Number(words.shift() ?? '1');
+      if (!Number.isInteger(step.size) || step.size < 0) {
+        throw new SpecError(EINVAL, 'kernel: the count is not a number');
+      }
+      break;
+    case 'free':
+      options.set('pattern', words.shift() ?? 'all');
+      break;
+    case 'write':
+    case 'verify':
+    case 'exec':
+      break;
+    default:
+      step.size = size_of(m, kind, words.shift());
+  }
+  const pattern = options.get('pattern');
+  if (pattern !== undefined) parse_pattern(pattern);
+  return step;
+}
+
+interface Pattern {
+  kind: string;
+  n: number;
+}
+
+function parse_pattern(text: string): Pattern {
+  const match = /^(all|none|every|random|runs|low|high)(?::(\d+))?$/.exec(text);
+  const kind = match?.[1] ?? '';
+  const n = Number(match?.[2] ?? '0');
+  const bare = kind === 'all' || kind === 'none';
+  const percent = kind === 'random' || kind === 'low' || kind === 'high';
+  if (match === null || (!bare && n <= 0) || (percent && n > 100)) {
+    throw new SpecError(EINVAL, `'${text}' is no pattern (every:2, random:50, runs:64, low:50)`);
+  }
+  return { kind, n };
+}
+
+function number_option(
+  spec: Spec,
+  key: string,
+  fallback: number,
+  min: number,
+  max: number,
+): number {
+  const text = spec.options.get(key);
+  if (text === undefined) return fallback;
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < min || value > max) {
+    throw new SpecError(EINVAL, `${key}=${text}: a whole number from ${min} to ${max} is needed`);
+  }
+  return value;
+}
+
+// ---- content tags
+
+/** What the page at `vpn` holds after process `pid` wrote it: never 0. */
+export function workload_tag(pid: number, vpn: vpn_t): number {
+  let h = Math.imul(vpn ^ Math.imul(pid, 0x9e3779b1), 0x85ebca6b);
+  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
+  return ((pid << 16) | ((h >>> 16) & 0xffff)) >>> 0;
+}
+
+/** What verify_process found. */
+export interface Verified {
+  checked: number;
+  bad: number;
+  first_bad: vpn_t | -1;
+}
+
+/**
+ * Looks at every present anonymous page of a process: it must hold what this process, or one that
+ * it was forked from, wrote there. Nothing is faulted in.
+ */
+export function verify_process(m: Machine, task: Task): Verified {
+  const found: Verified = { checked: 0, bad: 0, first_bad: -1 };
+  const mm = task.mm;
+  if (mm === null) return found;
+  for (const vma of mm.mmap) {
+    // The page of arguments on the stack is nobody's test data.
+    if (vma.vm_file !== null || vma.vm_end > mm.start_stack) continue;
+    for (
+      let vpn = next_mapped(mm, vma.vm_start, vma.vm_end);
+      vpn < vma.vm_end;
+      vpn = next_mapped(mm, vpn + 1, vma.vm_end)
+    ) {
+      const pte = pte_table(mm, vpn)!.ptes![vpn & 511]!;
+      if (!pte_present(pte) || pte_pfn(pte) === m.zero_pfn) continue;
+      if (!PageAnon(m.memmap, pte_pfn(pte))) continue;
+      const tag = m.contents.get_tag(pte_pfn(pte));
+      found.checked++;
+      const writer = tag >>> 16;
+      if (task.lineage.includes(writer) && tag === workload_tag(writer, vpn)) continue;
+      if (found.bad++ === 0) found.first_bad = vpn;
+    }
+  }
+  return found;
+}
+
+// ---- running
+
+/** Pages touched between two points where other work may run. */
+const SLICE = 128;
+
+/** The part of an address space that the last step made. */
+interface Region {
+  start: vpn_t;
+  pages: number;
+}
+
+/** Checks an access's result; waits by yielding while a page is locked. */
+function* access(m: Machine, task: Task, vpn: vpn_t, write: boolean, step: string): Job<void> {
+  for (;;) {
+    const err = write
+      ? write_tag(m, task, vpn, workload_tag(task.pid, vpn))
+      : access_page(m, task, vpn, false);
+    if (finish_call(m, task))
+      throw new SpecError(ENOMEM, `process ${task.pid} was killed: no memory`);
+    if (err === 0) return;
+    if (err !== -EAGAIN) {
+      throw new SpecError(
+        -err,
+        `${step}: process ${task.pid} failed at page 0x${vpn.toString(16)}`,
+      );
+    }
+    yield;
+    check_alive(m, task);
+  }
+}
+
+function check_alive(m: Machine, task: Task): void {
+  if (m.tasks.get(task.pid) !== task) {
+    throw new SpecError(ESRCH, `process ${task.pid} was killed meanwhile`);
+  }
+}
+
+function* touch(m: Machine, task: Task, region: Region, write: boolean, step: string): Job<void> {
+  for (let i = 0; i < region.pages; i++) {
+    yield* access(m, task, region.start + i, write, step);
+    if (i % SLICE === SLICE - 1) {
+      yield;
+      check_alive(m, task);
+    }
+  }
+}
+
+function* give_back(m: Machine, task: Task, region: Region, text: string, spec: Spec): Job<void> {
+  const pattern = parse_pattern(text);
+  const prng = m.prng.fork(`free ${number_option(spec, 'seed', 0, 0, 2 ** 31)}`);
+  const { start, pages } = region;
+  const drop = (from: number, count: number): void => {
+    if (count <= 0) return;
+    const err = do_madvise(m, task.mm!, start + from, count, MADV_DONTNEED);
+    if (err !== 0) throw new SpecError(-err, `free: madvise failed for process ${task.pid}`);
+  };
+  const part = Math.floor((pages * pattern.n) / 100);
+  if (pattern.kind === 'all') drop(0, pages);
+  else if (pattern.kind === 'low') drop(0, part);
+  else if (pattern.kind === 'high') drop(pages - part, part);
+  else if (pattern.kind === 'runs') {
+    for (let i = pattern.n; i < pages; i += 2 * pattern.n) drop(i, Math.min(pattern.n, pages - i));
+  } else if (pattern.kind !== 'none') {
+    for (let i = 0; i < pages; i++) {
+      const gone =
+        pattern.kind === 'every' ? i % pattern.n === pattern.n - 1 : prng.chance(pattern.n, 100);
+      if (gone) drop(i, 1);
+      if (i % SLICE === SLICE - 1) {
+        yield;
+        check_alive(m, task);
+      }
+    }
+  }
+}
+
+/** Opens a file of the disk for mapping: given by control.ts, which knows the file systems. */
+export type OpenForMap = (m: Machine, path: string, write: boolean) => MmapFile | number;
+
+const ANON = MAP_PRIVATE | MAP_ANONYMOUS;
+
+function map_region(
+  m: Machine,
+  task: Task,
+  file: MmapFile | null,
+  pages: number,
+  prot: number,
+  flags: number,
+  step: string,
+): Region {
+  const start = run_as(m, task, () => do_mmap(m, task.mm!, file, 0, pages, prot, flags));
+  if (start < 0) throw new SpecError(-start, `${step}: mmap of ${pages} pages failed`);
+  return { start, pages };
+}
+
+function* run_step(
+  m: Machine,
+  task: Task,
+  step: Step,
+  spec: Spec,
+  last: Region | null,
+  open: OpenForMap,
+): Job<Region | null> {
+  const rw = PROT_READ | PROT_WRITE;
+  const mm = task.mm!;
+  let region = last;
+  let write = true;
+  switch (step.kind) {
+    case 'anon':
+    case 'mlock':
+      region = map_region(m, task, null, step.size, rw, ANON, step.kind);
+      break;
+    case 'read':
+      region = map_region(m, task, null, step.size, rw, ANON, step.kind);
+      write = false;
+      break;
+    case 'heap': {
+      const start = mm.brk;
+      const end = start + step.size;
+      if (run_as(m, task, () => do_brk(m, mm, end)) !== end) {
+        throw new SpecError(ENOMEM, 'heap: brk failed');
+      }
+      region = { start, pages: step.size };
+      break;
+    }
+    case 'map': {
+      const opened = map_file(m, task, step, open);
+      region = opened.region;
+      write = opened.write;
+      break;
+    }
+    case 'kernel':
+      yield* kernel_pages(m, task, step);
+      return last;
+    case 'exec': {
+      const err = run_as(m, task, () => do_execve(m, task, task.cmdline));
+      if (err !== 0) throw new SpecError(-err, 'exec failed');
+      task.lineage = [task.pid];
+      return null;
+    }
+    case 'verify': {
+      const { checked, bad, first_bad } = verify_process(m, task);
+      if (bad === 0) return last;
+      const where = `the first at page 0x${first_bad.toString(16)}`;
+      throw new SpecError(5, `verify: ${bad} of ${checked} pages are wrong, ${where}`);
+    }
+    default: // write, free
+      if (last === null) throw new SpecError(EINVAL, `${step.kind}: the process has no memory yet`);
+  }
+  if (region === null) return null;
+  // The policy of the process holds before its pages come.
+  if (spec.options.has('merge')) {
+    do_madvise(m, mm, region.start, region.pages, MADV_MERGEABLE);
+  }
+  if (step.kind === 'write') yield* rewrite(m, task, region);
+  else if (step.kind === 'mlock') {
+    const { start, pages } = region;
+    const err = run_as(m, task, () => do_mlock(m, mm, start, pages, true));
+    check_alive(m, task);
+    if (err !== 0) throw new SpecError(-err, 'mlock failed: not enough memory');
+    yield* touch(m, task, region, true, step.kind);
+  } else if (step.kind !== 'free') yield* touch(m, task, region, write, step.kind);
+  const pattern = step.options.get('pattern');
+  if (pattern !== undefined) yield* give_back(m, task, region, pattern, spec);
+  return region;
+}
+
+/** Writes the pages again that are present. */
+function* rewrite(m: Machine, task: Task, region: Region): Job<void> {
+  for (let i = 0; i < region.pages; i++) {
+    const vpn = region.start + i;
+    const table = pte_table(task.mm!, vpn);
+    if (table === null || table.ptes![vpn & 511] === 0) continue;
+    yield* access(m, task, vpn, true, 'write');
+    if (i % SLICE === SLICE - 1) {
+      yield;
+      check_alive(m, task);
+    }
+  }
+}
+
+function map_file(
+  m: Machine,
+  task: Task,
+  step: Step,
+  open: OpenForMap,
+): { region: Region; write: boolean } {
+  const mode = step.options.get('mode') ?? 'read';
+  if (!['read', 'private', 'shared'].includes(mode)) {
+    throw new SpecError(EINVAL, `mode=${mode}: read, private or shared is needed`);
+  }
+  const file = open(m, step.path, mode === 'shared');
+  if (typeof file === 'number') throw new SpecError(-file, `map: cannot open ${step.path}`);
+  const in_file = Math.ceil(file.mapping.i_size / 2 ** m.shape.page_shift);
+  const pages = step.size === 0 ? in_file : Math.min(step.size, in_file);
+  if (pages === 0) {
+    file.open?.release();
+    throw new SpecError(EINVAL, `map: ${step.path} is empty`);
+  }
+  const prot = mode === 'read' ? PROT_READ : PROT_READ | PROT_WRITE;
+  const flags = mode === 'shared' ? MAP_SHARED : MAP_PRIVATE;
+  const region = map_region(m, task, file, pages, prot, flags, 'map');
+  // A shared file keeps what it holds: it is read, not written.
+  return { region, write: mode === 'private' };
+}
+
+function* kernel_pages(m: Machine, task: Task, step: Step): Job<void> {
+  const order = Number(step.options.get('order') ?? '0');
+  if (!Number.isInteger(order) || order < 0 || order >= m.shape.max_order) {
+    throw new SpecError(EINVAL, `order=${order}: 0 to ${m.shape.max_order - 1} is needed`);
+  }
+  for (let i = 0; i < step.size; i++) {
+    const pfn = run_as(m, task, () => m.kernel.alloc_pages(m, GFP_KERNEL, order));
+    if (pfn >= 0 && m.tasks.get(task.pid) !== task) m.kernel.__free_pages(m, pfn, order);
+    check_alive(m, task);
+    if (pfn < 0) throw new SpecError(ENOMEM, `kernel: no memory after ${i} blocks`);
+    task.kernel_pages.push(pfn, order);
+    if (i % SLICE === SLICE - 1) {
+      yield;
+      check_alive(m, task);
+    }
+  }
+}
+
+function* fork_children(m: Machine, parent: Task, spec: Spec, pids: number[]): Job<void> {
+  const children = number_option(spec, 'children', 1, 0, 30000);
+  const percent = number_option(spec, 'cow', 0, 0, 100);
+  for (let i = 0; i < children; i++) {
+    check_alive(m, parent);
+    const child = run_as(m, parent, () => do_fork(m, parent));
+    if (typeof child === 'number') {
+      throw new SpecError(-child, `fork: child ${i + 1} of ${children} could not be made`);
+    }
+    pids.push(child.pid);
+    if (percent > 0) yield* write_share(m, child, percent);
+    yield;
+  }
+}
+
+/** Writes `percent` of the child's pages, spread evenly: each is copied. */
+function* write_share(m: Machine, child: Task, percent: number): Job<void> {
+  const writable = (vma: VmArea): boolean =>
+    (vma.vm_flags & VM_WRITE) !== 0 && vma.vm_file === null && vma.vm_end <= child.mm!.start_stack;
+  for (const vma of child.mm!.mmap.filter(writable)) {
+    const region = { start: vma.vm_start, pages: vma.vm_end - vma.vm_start };
+    for (let i = 0; i < region.pages; i++) {
+      const wanted = Math.floor(((i + 1) * percent) / 100) > Math.floor((i * percent) / 100);
+      const table = pte_table(child.mm!, region.start + i);
+      if (!wanted || table === null || table.ptes![(region.start + i) & 511] === 0) continue;
+      yield* access(m, child, region.start + i, true, 'fork');
+    }
+  }
+}
+
+function set_policy(m: Machine, task: Task, spec: Spec): void {
+  const node = number_option(spec, 'node', -1, 0, m.nodes.length - 1);
+  const name = spec.options.get('policy') ?? (node >= 0 ? 'bind' : 'default');
+  const modes = ['default', 'prefer', 'bind', 'interleave'];
+  const mode = modes.indexOf(name);
+  if (mode < 0) throw new SpecError(EINVAL, `policy=${name}: bind, prefer or interleave is needed`);
+  task.mm!.policy = [MPOL_DEFAULT, MPOL_PREFERRED, MPOL_BIND, MPOL_INTERLEAVE][mode]!;
+  task.mm!.policy_nid = Math.max(0, node);
+}
+
+/** The process that pid= names, or a new one. */
+function process_for(m: Machine, spec: Spec): Task {
+  const pid = number_option(spec, 'pid', 0, 1, 2 ** 15);
+  if (pid > 0) {
+    const task = m.tasks.get(pid);
+    if (task === undefined) throw new SpecError(ESRCH, `there is no process ${pid}`);
+    return task;
+  }
+  const name = spec.options.get('name') ?? spec.steps[0]?.kind ?? 'fork';
+  const task = create_process(m, name);
+  if (typeof task === 'number') throw new SpecError(-task, 'no memory for a new process');
+  return task;
+}
+
+function* run_process(m: Machine, spec: Spec, open: OpenForMap, pids: number[]): Job<void> {
+  const task = process_for(m, spec);
+  const fresh = !spec.options.has('pid');
+  if (fresh) pids.push(task.pid);
+  try {
+    if (fresh || spec.options.has('node')) set_policy(m, task, spec);
+    let region = last_region(task);
+    for (const step of spec.steps) region = yield* run_step(m, task, step, spec, region, open);
+    if (spec.fork) yield* fork_children(m, task, spec, pids);
+    if (!fresh) pids.push(task.pid);
+  } catch (error) {
+    // A process that cannot do what it should is ended, so that nothing half made stays.
+    const out_of_memory = error instanceof SpecError && error.errno === ENOMEM;
+    if ((fresh || out_of_memory) && m.tasks.get(task.pid) === task) do_exit(m, task, 1);
+    if (fresh) pids.pop();
+    throw error;
+  }
+}
+
+/** The area that a process mapped last: the lowest of its anonymous ones. */
+function last_region(task: Task): Region | null {
+  for (const vma of task.mm?.mmap ?? []) {
+    if (vma.vm_file !== null || vma.vm_end > task.mm!.start_stack) continue;
+    return { start: vma.vm_start, pages: vma.vm_end - vma.vm_start };
+  }
+  return null;
+}
+
+/**
+ * Carries out one line. Ends in 0 or -errno; the pids that were started are then in m.spawn.pids,
+ * a reason for failure in m.spawn.error.
+ */
+export function* spawn_workload(m: Machine, text: string, open: OpenForMap): Job {
+  m.spawn.pids = [];
+  m.spawn.error = '';
+  const pids: number[] = [];
+  try {
+    const spec = parse_spec(m, text);
+    const count = number_option(spec, 'count', 1, 1, 30000);
+    for (let i = 0; i < count; i++) {
+      yield* run_process(m, spec, open, pids);
+      yield;
+    }
+    m.spawn.pids = pids;
+    return 0;
+  } catch (error) {
+    if (!(error instanceof SpecError)) throw error;
+    m.spawn.error = error.message;
+    m.spawn.pids = pids;
+    return -error.errno;
+  }
+}
