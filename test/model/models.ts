@@ -1,7 +1,8 @@
 /** All models. */
 import { allocator_model } from './allocator_model.ts';
 import { compaction_model } from './compaction_model.ts';
+import { disk_model } from './disk_model.ts';
 import { mm_model } from './mm_model.ts';
 import type { Model } from './model.ts';
 
-export const MODELS: readonly Model[] = [allocator_model, compaction_model, mm_model];
+export const MODELS: readonly Model[] = [allocator_model, compaction_model, mm_model, disk_model];
