@@ -200,7 +200,7 @@ const min_free_kbytes: FileRow<Machine> = {
     m.kernel.setup_per_zone_wmarks(m);
     return parsed.taken;
   },
-  doc: 'memory that the watermarks keep free; a write moves them (min_free_kbytes)',
+  doc: 'KiB that the watermarks keep free; any write recomputes them',
 };
 
 /** lowmem_reserve_ratio: one ratio for each zone but the last; even a read recomputes reserves. */
@@ -381,7 +381,7 @@ export const sysctl_files: readonly FileRow<Machine>[] = [
   int('nr_pdflush_threads', 0, 'always 0', { mode: 0o444 }),
   int('swappiness', 60, 'how much reclaim prefers anonymous pages', { min: 0, max: 100 }),
   int('hugetlb_shm_group', 0, 'group that may use huge pages in shared memory; kept'),
-  int('hugepages_treat_as_movable', 0, 'whether pools may take movable memory', { swallow: true }),
+  int('hugepages_treat_as_movable', 0, 'whether huge page pools may take movable memory; kept', { swallow: true }),
   lowmem_reserve_ratio,
   drop_caches,
   compact_memory,
