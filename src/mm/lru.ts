@@ -229,7 +229,7 @@ export function mark_page_accessed(m: Machine, pfn: pfn_t): void {
 }
 
 /** Frees the vector's pages, last first (page_alloc.c: __pagevec_free). */
-function __pagevec_free(m: Machine, pvec: Pagevec, cold: boolean): void {
+export function __pagevec_free(m: Machine, pvec: Pagevec, cold: boolean): void {
   const trace = m.trace.mm_pagevec_free;
   for (let i = pvec.nr - 1; i >= 0; i--) {
     if (trace.enabled) trace.emit(pvec.pages[i]!, 0, cold ? 1 : 0);

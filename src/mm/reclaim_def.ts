@@ -16,8 +16,6 @@ export const PF_MEMALLOC = 0x800;
 export const PF_KSWAPD = 0x40000;
 /** May write to a congested device. */
 export const PF_SWAPWRITE = 0x800000;
-/** Chosen by the OOM killer: may use the last reserves, for it will give more (TIF_MEMDIE). */
-export const TIF_MEMDIE = 0x1;
 
 /** What the mask of a scan forbids; nr_to_scan 0 only asks for the number of objects. */
 export interface ShrinkerOps {

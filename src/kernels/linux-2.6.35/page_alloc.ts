@@ -1,16 +1,28 @@
 /**
  * The page allocator of 2.6.35 from the watermarks up: zonelist walk, fast path, slow path.
  *
- * A request walks its zonelist at the LOW watermark. If no zone serves it, the slow path tries MIN,
- * then direct compaction (orders above 3), behind the deferral of the preferred zone.
+ * A request walks its zonelist at the LOW watermark. If no zone serves it, the slow path wakes
+ * kswapd and tries MIN, then direct compaction (orders above 3, behind the deferral of the
+ * preferred zone), then direct reclaim, then the OOM killer; it goes round again by the rules of
+ * its order and mask.
  * Linux: mm/page_alloc.c, from get_page_from_freelist to __alloc_pages_nodemask. Differs: no
- * zonelist cache (it only saves time); one thread at a time, so nothing is retried because somebody
- * else was faster.
+ * zonelist cache (it only saves time). One call runs at a time: where the kernel would wait for
+ * others, write-back that would have ended by then is ended, kswapd has its turn, and no time
+ * passes. Where it would wait for ever because nobody makes progress, the request fails
+ * (MAX_FRUITLESS passes).
  */
+import { BUG_ON } from '../../lib/bug.ts';
 import { run_job } from '../../lib/kthread.ts';
+import { congestion_wait } from '../../mm/backing_dev.ts';
 import {
+  __GFP_FS,
   __GFP_HARDWALL,
   __GFP_HIGH,
+  __GFP_IO,
+  __GFP_NOFAIL,
+  __GFP_NOMEMALLOC,
+  __GFP_NORETRY,
+  __GFP_REPEAT,
   __GFP_THISNODE,
   __GFP_WAIT,
   allocflags_to_migratetype,
@@ -21,11 +33,14 @@ import {
   gfp_zone,
   type Machine,
   numa_node_id,
+  PAGE_ALLOC_COSTLY_ORDER,
+  WMARK_HIGH,
   WMARK_LOW,
   WMARK_MIN,
   type Zone,
 } from '../../mm/mmzone.ts';
 import type { nid_t, order_t, pfn_t } from '../../mm/page.ts';
+import { PF_MEMALLOC } from '../../mm/reclaim_def.ts';
 import { COMPACTFAIL, COMPACTSUCCESS, count_vm_event } from '../../mm/vmstat.ts';
 import {
   COMPACT_SKIPPED,
@@ -33,7 +48,15 @@ import {
   defer_compaction,
   try_to_compact_pages,
 } from './compaction.ts';
-import { buffered_rmqueue, drain_local_pages } from './rmqueue.ts';
+import { kswapd_tick, wakeup_kswapd } from './kswapd.ts';
+import { out_of_memory } from './oom_kill.ts';
+import { buffered_rmqueue, drain_all_pages, drain_local_pages } from './rmqueue.ts';
+import {
+  try_to_free_pages,
+  ZONE_RECLAIM_FULL,
+  ZONE_RECLAIM_NOSCAN,
+  zone_reclaim,
+} from './vmscan.ts';
 import {
   ALLOC_CPUSET,
   ALLOC_HARDER,
@@ -42,6 +65,11 @@ import {
   ALLOC_WMARK_MASK,
   zone_watermark_ok,
 } from './watermark.ts';
+
+/** Milliseconds that a request waits before it tries again (HZ/50). */
+const RETRY_WAIT_MS = 20;
+/** Passes without a page reclaimed after which a request that may loop for ever fails instead. */
+const MAX_FRUITLESS = 64;
 
 /** The first zone of the list that a mask may use; undefined when there is none. */
 function first_zones_zonelist(zonelist: readonly Zone[], high_zoneidx: number): Zone | undefined {
@@ -68,7 +96,13 @@ export function get_page_from_freelist(
     if (zone.zone_idx > high_zoneidx) continue;
     if ((alloc_flags & ALLOC_NO_WATERMARKS) === 0) {
       const mark = zone.watermark[alloc_flags & ALLOC_WMARK_MASK]!;
-      if (!zone_watermark_ok(zone, order, mark, classzone_idx, alloc_flags)) continue;
+      if (!zone_watermark_ok(zone, order, mark, classzone_idx, alloc_flags)) {
+        if ((m.sysctl['zone_reclaim_mode'] ?? 0) === 0) continue;
+        const ret = zone_reclaim(m, zone, gfp, order);
+        if (ret === ZONE_RECLAIM_NOSCAN || ret === ZONE_RECLAIM_FULL) continue;
+        // Did it reclaim enough?
+        if (!zone_watermark_ok(zone, order, mark, classzone_idx, alloc_flags)) continue;
+      }
     }
     const pfn = buffered_rmqueue(m, preferred_zone, zone, order, gfp, migratetype);
     if (pfn >= 0) return pfn;
@@ -76,13 +110,23 @@ export function get_page_from_freelist(
   return -1;
 }
 
-/** What a slow-path request may do, from its mask (page_alloc.c: gfp_to_alloc_flags). */
-function gfp_to_alloc_flags(gfp: number): number {
+/** True for a process that the OOM killer chose while it runs (TIF_MEMDIE). */
+function is_oom_victim(m: Machine): boolean {
+  return m.current_mm?.oom_victim === true || m.current?.mm?.oom_victim === true;
+}
+
+/** What a slow-path request may do, from its mask and who makes it (gfp_to_alloc_flags). */
+function gfp_to_alloc_flags(m: Machine, gfp: number): number {
   let alloc_flags = WMARK_MIN | ALLOC_CPUSET;
   if ((gfp & __GFP_HIGH) !== 0) alloc_flags |= ALLOC_HIGH;
   if ((gfp & __GFP_WAIT) === 0) {
     alloc_flags |= ALLOC_HARDER;
     alloc_flags &= ~ALLOC_CPUSET;
+  }
+  if ((gfp & __GFP_NOMEMALLOC) === 0) {
+    if ((m.current_flags & PF_MEMALLOC) !== 0 || is_oom_victim(m)) {
+      alloc_flags |= ALLOC_NO_WATERMARKS;
+    }
   }
   return alloc_flags;
 }
@@ -127,6 +171,71 @@ function __alloc_pages_direct_compact(
   return -1;
 }
 
+/** Reclaims for one request; what that achieved (page_alloc.c: __alloc_pages_direct_reclaim). */
+function direct_reclaim(
+  m: Machine,
+  gfp: number,
+  order: order_t,
+  zonelist: readonly Zone[],
+  high_zoneidx: number,
+): number {
+  const flags = m.current_flags;
+  m.current_flags |= PF_MEMALLOC;
+  const progress = try_to_free_pages(m, zonelist, high_zoneidx, order, gfp);
+  m.current_flags = flags;
+  if (order !== 0) drain_all_pages(m);
+  return progress;
+}
+
+/**
+ * The last resort: a look at the lists with the HIGH watermark, in case somebody else has just
+ * freed plenty; then somebody is killed. A page, -1 to start over, or NOBODY_TO_KILL
+ * (page_alloc.c: __alloc_pages_may_oom).
+ */
+function __alloc_pages_may_oom(
+  m: Machine,
+  gfp: number,
+  order: order_t,
+  zonelist: readonly Zone[],
+  high_zoneidx: number,
+  preferred_zone: Zone,
+  migratetype: number,
+): pfn_t | -1 | typeof NOBODY_TO_KILL {
+  const pfn = get_page_from_freelist(
+    m,
+    gfp | __GFP_HARDWALL,
+    order,
+    zonelist,
+    high_zoneidx,
+    WMARK_HIGH | ALLOC_CPUSET,
+    preferred_zone,
+    migratetype,
+  );
+  if (pfn >= 0) return pfn;
+  if ((gfp & __GFP_NOFAIL) === 0) {
+    // Killing gives pages, not contiguous ones, and not those of one node.
+    if (order > PAGE_ALLOC_COSTLY_ORDER || (gfp & __GFP_THISNODE) !== 0) return -1;
+  }
+  return out_of_memory(m) ? -1 : NOBODY_TO_KILL;
+}
+
+const NOBODY_TO_KILL = -2;
+
+/** Whether to go round again (page_alloc.c). Only what reclaim freed counts for REPEAT. */
+function should_alloc_retry(gfp: number, order: order_t, pages_reclaimed: number): boolean {
+  if ((gfp & __GFP_NORETRY) !== 0) return false;
+  if (order <= PAGE_ALLOC_COSTLY_ORDER) return true;
+  if ((gfp & __GFP_REPEAT) !== 0 && pages_reclaimed < 2 ** order) return true;
+  return (gfp & __GFP_NOFAIL) !== 0;
+}
+
+/** What happens while a request waits: writes end, and kswapd has its turn if it was woken. */
+function wait_for_memory(m: Machine, gfp: number): void {
+  congestion_wait(m, RETRY_WAIT_MS);
+  // Only where the caller holds nothing that kswapd could need.
+  if ((gfp & (__GFP_FS | __GFP_IO)) === (__GFP_FS | __GFP_IO)) run_job(kswapd_tick(m));
+}
+
 /** page_alloc.c: __alloc_pages_slowpath. */
 function __alloc_pages_slowpath(
   m: Machine,
@@ -139,29 +248,101 @@ function __alloc_pages_slowpath(
 ): pfn_t | -1 {
   if (order >= m.shape.max_order) return -1;
   if (m.shape.numa && (gfp & GFP_THISNODE) === GFP_THISNODE) return -1;
-  const alloc_flags = gfp_to_alloc_flags(gfp);
-  const pfn = get_page_from_freelist(
-    m,
-    gfp,
-    order,
-    zonelist,
-    high_zoneidx,
-    alloc_flags,
-    preferred_zone,
-    migratetype,
-  );
-  if (pfn >= 0) return pfn;
-  if ((gfp & __GFP_WAIT) === 0) return -1;
-  return __alloc_pages_direct_compact(
-    m,
-    gfp,
-    order,
-    zonelist,
-    high_zoneidx,
-    alloc_flags,
-    preferred_zone,
-    migratetype,
-  );
+  let pages_reclaimed = 0;
+  let fruitless = 0;
+  let alloc_flags = 0;
+  let restart = true;
+  for (;;) {
+    if (restart) {
+      restart = false;
+      for (let i = 0; i < zonelist.length; i++) {
+        if (zonelist[i]!.zone_idx <= high_zoneidx) wakeup_kswapd(m, zonelist[i]!, order);
+      }
+      alloc_flags = gfp_to_alloc_flags(m, gfp);
+      const pfn = get_page_from_freelist(
+        m,
+        gfp,
+        order,
+        zonelist,
+        high_zoneidx,
+        alloc_flags & ~ALLOC_NO_WATERMARKS,
+        preferred_zone,
+        migratetype,
+      );
+      if (pfn >= 0) return pfn;
+    }
+
+    if ((alloc_flags & ALLOC_NO_WATERMARKS) !== 0) {
+      const pfn = get_page_from_freelist(
+        m,
+        gfp,
+        order,
+        zonelist,
+        high_zoneidx,
+        ALLOC_NO_WATERMARKS,
+        preferred_zone,
+        migratetype,
+      );
+      if (pfn >= 0) return pfn;
+      BUG_ON((gfp & __GFP_NOFAIL) !== 0, 'alloc_pages: no memory at all for __GFP_NOFAIL');
+    }
+    if ((gfp & __GFP_WAIT) === 0) return -1;
+    // A reclaimer does not reclaim for itself.
+    if ((m.current_flags & PF_MEMALLOC) !== 0) return -1;
+    if (is_oom_victim(m) && (gfp & __GFP_NOFAIL) === 0) return -1;
+
+    let pfn: number = __alloc_pages_direct_compact(
+      m,
+      gfp,
+      order,
+      zonelist,
+      high_zoneidx,
+      alloc_flags,
+      preferred_zone,
+      migratetype,
+    );
+    if (pfn >= 0) return pfn;
+    const progress = direct_reclaim(m, gfp, order, zonelist, high_zoneidx);
+    if (progress > 0) {
+      pfn = get_page_from_freelist(
+        m,
+        gfp,
+        order,
+        zonelist,
+        high_zoneidx,
+        alloc_flags,
+        preferred_zone,
+        migratetype,
+      );
+      if (pfn >= 0) return pfn;
+    }
+    if (progress <= 1) fruitless++;
+    else fruitless = 0;
+    if (progress === 0 && (gfp & __GFP_FS) !== 0 && (gfp & __GFP_NORETRY) === 0) {
+      pfn = __alloc_pages_may_oom(
+        m,
+        gfp,
+        order,
+        zonelist,
+        high_zoneidx,
+        preferred_zone,
+        migratetype,
+      );
+      if (pfn >= 0) return pfn;
+      if (order > PAGE_ALLOC_COSTLY_ORDER && (gfp & __GFP_NOFAIL) === 0) return -1;
+      if (pfn === NOBODY_TO_KILL && (gfp & __GFP_NOFAIL) === 0) return -1;
+      restart = true;
+    } else {
+      // Progress of compaction does not count, and a pass that freed nothing counts as one page.
+      pages_reclaimed += progress;
+      if (!should_alloc_retry(gfp, order, pages_reclaimed)) return -1;
+    }
+    if (fruitless >= MAX_FRUITLESS && order <= PAGE_ALLOC_COSTLY_ORDER) {
+      BUG_ON((gfp & __GFP_NOFAIL) !== 0, 'alloc_pages: __GFP_NOFAIL can never succeed');
+      return -1;
+    }
+    if (!restart) wait_for_memory(m, gfp);
+  }
 }
 
 /** The heart of the allocator: one block from a zonelist, or -1 (page_alloc.c). */

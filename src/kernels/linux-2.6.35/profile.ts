@@ -3,6 +3,7 @@
  */
 import type { KernelProfile } from '../../mm/mmzone.ts';
 import { files_2_6_35 } from './files.ts';
+import { kswapd_tick } from './kswapd.ts';
 import { alloc_pages } from './page_alloc.ts';
 import { proc_pid_directory } from './proc_pid.ts';
 import { __free_pages, __free_pages_ok, drain_pages, free_hot_cold_page } from './rmqueue.ts';
@@ -22,6 +23,7 @@ export const linux_2_6_35: KernelProfile = {
   __free_pages_ok,
   free_hot_cold_page,
   drain_pages,
+  kswapd_tick,
   setup_per_zone_wmarks,
   setup_per_zone_lowmem_reserve,
   files: files_2_6_35,
