@@ -1,0 +1,133 @@
+/**
+ * The main job, with real programs: files written by dd lie in emulated page frames, compaction
+ * moves those frames, high orders appear, the index falls, and every checksum still holds.
+ */
+import assert from 'node:assert/strict';
+import { chmodSync, chownSync, mkdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { it } from 'node:test';
+import { isMounted, mountMachine, noFuse, tempDir, userView } from '../helpers/mounts.ts';
+import { NOBODY, type RunOptions, run, sh } from '../helpers/processes.ts';
+
+const options = { skip: noFuse(), timeout: 240_000 };
+
+// As the README has it; the marks only cut the output apart.
+const SESSION = `set -e
+for i in $(seq 1 400); do dd if=/dev/urandom of=mnt/disk/f$i bs=4096 count=128 2>/dev/null & done; wait
+sha256sum mnt/disk/f*[02468] > sums;  rm mnt/disk/f*[13579]
+cat mnt/proc/buddyinfo; echo =; cat mnt/sys/kernel/debug/extfrag/unusable_index; echo =
+echo 1 > mnt/proc/sys/vm/compact_memory
+cat mnt/proc/buddyinfo; echo =; cat mnt/sys/kernel/debug/extfrag/unusable_index; echo =
+grep compact mnt/proc/vmstat; echo =
+sha256sum -c sums
+`;
+
+async function session(cwd: string, runOptions: RunOptions = {}): Promise<void> {
+  const out = await sh(SESSION, { ...runOptions, cwd, timeout: 120_000 });
+  const [buddyBefore, indexBefore, buddyAfter, indexAfter, counters, sums] = out.split('=\n');
+  assert.ok(pagesInOrder10(buddyAfter!) > pagesInOrder10(buddyBefore!), out);
+  assert.ok(sumOfColumn(indexAfter!, 9) < sumOfColumn(indexBefore!, 9), out);
+  assert.ok(Number(/compact_pages_moved (\d+)/.exec(counters!)?.[1]) > 1000, counters);
+  const lines = sums!.trimEnd().split('\n');
+  assert.equal(lines.length, 200);
+  for (const line of lines) assert.match(line, /: OK$/);
+}
+
+function columns(text: string): number[][] {
+  return text
+    .trimEnd()
+    .split('\n')
+    .map((line) =>
+      line
+        .replace(/^.*zone +\S+ +/, '')
+        .split(/ +/)
+        .map(Number),
+    );
+}
+
+function pagesInOrder10(buddyinfo: string): number {
+  return columns(buddyinfo).reduce((sum, row) => sum + row[10]!, 0);
+}
+
+function sumOfColumn(text: string, order: number): number {
+  return columns(text).reduce((sum, row) => sum + row[order]!, 0);
+}
+
+it('the session, default options', options, async (t) => {
+  const mnt = await mountMachine(t);
+  await session(dirname(mnt));
+});
+
+it('the session, --memory 8G --nodes 2', options, async (t) => {
+  const mnt = await mountMachine(t, ['--memory', '8G', '--nodes', '2']);
+  await session(dirname(mnt));
+});
+
+for (const args of [[], ['--memory', '8G', '--nodes', '2']]) {
+  const name = `the session as an ordinary user, ${args.join(' ') || 'default options'}`;
+  it(name, { ...options, skip: userView.skip }, async (t) => {
+    const dir = tempDir(t);
+    chmodSync(dir, 0o755);
+    const home = join(dir, 'home');
+    mkdirSync(home);
+    chownSync(home, NOBODY, NOBODY);
+    const { node, main } = userView(t);
+    const env = { ...process.env, HOME: home, TMPDIR: home };
+    const user = { uid: NOBODY, cwd: home, env, timeout: 60_000 };
+    const mounted = await run(node, [main, 'mount', 'mnt', ...args], user);
+    assert.deepEqual([mounted.status, mounted.stderr], [0, '']);
+    await session(home, user);
+    assert.equal((await run(node, [main, 'umount', 'mnt'], user)).status, 0);
+    assert.ok(!isMounted(join(home, 'mnt')));
+  });
+}
+
+it('compacts one node through its file in sysfs', options, async (t) => {
+  const mnt = await mountMachine(t, ['--memory', '512M']);
+  const moved = async () =>
+    Number(/compact_pages_moved (\d+)/.exec(await sh(`cat ${mnt}/proc/vmstat`))?.[1]);
+  await sh(
+    `for i in $(seq 40); do dd if=/dev/urandom of=${mnt}/disk/f$i bs=4096 count=128 2>/dev/null & done; wait
+     cat ${mnt}/disk/f* | sha256sum > ${dirname(mnt)}/all; rm ${mnt}/disk/f*[13579]
+     cat ${mnt}/disk/f* | sha256sum > ${dirname(mnt)}/even`,
+  );
+  const before = await moved();
+  await sh(`echo 1 > ${mnt}/sys/devices/system/node/node0/compact`);
+  assert.ok((await moved()) > before);
+  await sh(`cat ${mnt}/disk/f* | sha256sum | cmp - ${dirname(mnt)}/even`);
+});
+
+it('a full disk or memory is an error, and harms nothing', options, async (t) => {
+  const mnt = await mountMachine(t, ['--memory', '64M']);
+  const out = await sh(
+    `cd ${mnt}/disk; head -c 8M /dev/urandom > kept; sha256sum kept > ${dirname(mnt)}/sum
+     dd if=/dev/zero of=fill bs=128k count=4096 2>&1 | head -1; ls -l fill | awk '{print $5}'
+     sha256sum -c ${dirname(mnt)}/sum; rm fill; echo again > again; cat again`,
+    { timeout: 120_000 },
+  );
+  assert.match(out, /kept: OK\nagain\n$/);
+});
+
+const noFio = options.skip || ((await run('which', ['fio'])).status !== 0 && 'fio is missing');
+
+it('fio verifies its data during compactions', { ...options, skip: noFio }, async (t) => {
+  const mnt = await mountMachine(t, ['--memory', '512M']);
+  const out = await sh(
+    `cd ${dirname(mnt)}
+     for i in $(seq 100); do dd if=/dev/zero of=mnt/disk/f$i bs=4096 count=64 2>/dev/null & done; wait
+     rm mnt/disk/f*[13579]
+     fio --name=v --directory=mnt/disk --ioengine=psync --rw=randwrite --bsrange=4k-64k --size=24m \\
+       --numjobs=2 --verify=crc32c --verify_fatal=1 --do_verify=1 --loops=2 --group_reporting \\
+       --output=fio.out & fio=$!
+     while kill -0 $fio 2>/dev/null; do
+       echo 1 > mnt/proc/sys/vm/compact_memory; compactions=$((compactions + 1))
+       dd if=/dev/zero of=mnt/disk/g bs=4096 count=256 2>/dev/null; rm -f mnt/disk/g; sleep 0.01
+     done
+     wait $fio; status=$?; cat fio.out; echo "compactions $compactions"
+     grep compact_pages_moved mnt/proc/vmstat; exit $status`,
+    { timeout: 200_000 },
+  );
+  assert.match(out, /err= 0/);
+  assert.ok(Number(/^compactions (\d+)$/m.exec(out)?.[1]) > 10, out);
+  assert.ok(Number(/compact_pages_moved (\d+)/.exec(out)?.[1]) > 1000, out);
+});
