@@ -462,22 +462,15 @@ export function block_truncate_page(m: Machine, mapping: AddressSpace, size: num
 
 /**
  * Starts writing a locked page whose dirty bit is clear; it is under write-back and unlocked on
- * return. What lies behind the end of the file is zeroed first; a page wholly behind it is
- * dropped instead. 0 or -EIO (buffer.c: block_write_full_page).
+ * return. What lies behind the end of the file is zeroed first. 0 or -EIO (buffer.c: block_write_full_page).
  */
 export function block_write_full_page(m: Machine, mapping: AddressSpace, pfn: pfn_t): number {
   const p = m.memmap;
   const b = m.buffer_heads;
   const page_size = 2 ** m.shape.page_shift;
   const start = p.index[pfn]! * page_size;
-  if (start >= mapping.i_size) {
-    block_invalidatepage(m, pfn, 0);
-    unlock_page(p, pfn);
-    return 0;
-  }
-  if (start + page_size > mapping.i_size) {
-    m.contents.zero_range(pfn, mapping.i_size - start, page_size - (mapping.i_size - start));
-  }
+  const valid = Math.max(0, Math.min(page_size, mapping.i_size - start));
+  m.contents.zero_range(pfn, valid, page_size - valid);
   if (!PagePrivate(p, pfn)) {
     const err = create_empty_buffers(m, pfn);
     if (err !== 0) {
@@ -501,8 +494,10 @@ export function block_write_full_page(m: Machine, mapping: AddressSpace, pfn: pf
   let bh = head;
   for (let i = 0; i < nr; i++, bh = b.b_this_page[bh]!) {
     if ((b.b_state[bh]! & BH_Dirty) === 0) continue;
-    if (start + i * BLOCK_SIZE >= mapping.i_size) {
-      // A block behind the end: it came from a mapping, and has no place on the device.
+    if (i * BLOCK_SIZE >= valid && (b.b_state[bh]! & BH_Mapped) === 0) {
+      // Behind the end, and without a place on the device: it was dirtied through a mapping.
+      // One with a place, left by a write that failed, is written: it must be zero when the file
+      // grows over it.
       b.b_state[bh]! &= ~BH_Dirty;
       continue;
     }

@@ -13,7 +13,12 @@ import { BUG_ON } from '../lib/bug.ts';
 import { EAGAIN, EINVAL, EIO } from '../lib/errno.ts';
 import { type AddressSpace, BUFFER_MIGRATE_PAGE, MIGRATE_PAGE } from './address_space.ts';
 import { buffer_page_move, try_to_release_page } from './buffer.ts';
-import { clear_page_dirty_for_io, page_mapping, replace_page, set_page_dirty } from './filemap.ts';
+import {
+  __set_page_dirty_nobuffers,
+  clear_page_dirty_for_io,
+  page_mapping,
+  replace_page,
+} from './filemap.ts';
 import { GFP_KERNEL } from './gfp.ts';
 import { type Machine, page_zone } from './mmzone.ts';
 import {
@@ -105,7 +110,7 @@ function migrate_page_copy(m: Machine, new_: pfn_t, old: pfn_t): void {
     clear_page_dirty_for_io(m, old);
     // Only the page and its tag: the buffers, if any, carry their own dirty state over.
     if (PageSwapBacked(p, old)) SetPageFlag(p, new_, PG_dirty);
-    else set_page_dirty(m, new_);
+    else __set_page_dirty_nobuffers(m, new_);
   }
   if (TestClearPageFlag(p, old, PG_mlocked)) {
     page_zone(m, old).vm_stat[NR_MLOCK]!--;

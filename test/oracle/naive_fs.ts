@@ -9,10 +9,13 @@ export class NaiveNode {
   entries = new Map<string, NaiveNode>();
   parent: NaiveNode | null = null;
 
-  constructor(
-    readonly kind: 'file' | 'dir' | 'link',
-    public mode: number,
-  ) {}
+  readonly kind: 'file' | 'dir' | 'link';
+  readonly mode: number;
+
+  constructor(kind: 'file' | 'dir' | 'link', mode: number) {
+    this.kind = kind;
+    this.mode = mode;
+  }
 
   write(bytes: Buffer, pos: number): void {
     const end = pos + bytes.length;
