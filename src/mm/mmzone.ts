@@ -357,6 +357,8 @@ export class Machine {
   readonly block_devices: BlockQueue[] = [];
   /** File systems' own state by name, for who mounts them. */
   readonly file_systems: Map<string, object> = new Map();
+  /** State of what a kernel adds to the shared mechanics (tracing, KSM), by name. */
+  readonly kernel_state: Map<string, object> = new Map();
 
   // Processes (mm_types.ts).
   readonly tasks: Map<number, Task> = new Map();

@@ -249,11 +249,8 @@ function refill_cpu_slab(
   return true;
 }
 
-/**
- * Takes an object; `gfp` is the mask for its page, `nid` the node it must lie on (-1: any).
- * Returns its handle, or 0 without memory (slub.c: slab_alloc).
- */
-export function kmem_cache_alloc(m: Machine, s: KmemCache, gfp: number, nid = -1): number {
+/** slub.c: slab_alloc. An object, or 0 without memory. */
+function slab_alloc(m: Machine, s: KmemCache, gfp: number, nid: number): number {
   const c = s.cpu_slab[m.this_cpu]!;
   if (c.freelist === 0 || (nid >= 0 && c.node !== nid)) {
     if (!refill_cpu_slab(m, s, c, gfp, nid)) return 0;
@@ -264,9 +261,29 @@ export function kmem_cache_alloc(m: Machine, s: KmemCache, gfp: number, nid = -1
   return object;
 }
 
-/** Gives an object back (slub.c: slab_free, __slab_free). */
+/**
+ * Takes an object; `gfp` is the mask for its page, `nid` the node it must lie on (-1: any).
+ * Returns its handle, or 0 without memory (slub.c: kmem_cache_alloc, kmem_cache_alloc_node).
+ */
+export function kmem_cache_alloc(m: Machine, s: KmemCache, gfp: number, nid = -1): number {
+  const object = slab_alloc(m, s, gfp, nid);
+  const trace = nid < 0 ? m.trace.kmem_cache_alloc : m.trace.kmem_cache_alloc_node;
+  if (trace.enabled) trace.emit(s.id, object, s.object_size, gfp, nid);
+  return object;
+}
+
+/** Gives an object back (slub.c: kmem_cache_free). */
 export function kmem_cache_free(m: Machine, s: KmemCache, object: number): void {
   BUG_ON(object <= 0 || s.free_pointer[object] !== -1, 'kmem_cache_free: not an object in use');
+  const trace = m.trace.kmem_cache_free;
+  if (!trace.enabled) return slab_free(m, s, object);
+  const pfn = s.object_pfn(object);
+  slab_free(m, s, object);
+  trace.emit(s.id, object, pfn);
+}
+
+/** slub.c: slab_free, __slab_free. */
+function slab_free(m: Machine, s: KmemCache, object: number): void {
   const row = Math.floor((object - 1) / s.objects);
   const c = s.cpu_slab[m.this_cpu]!;
   if (c.page === row) {
@@ -350,26 +367,34 @@ const KMALLOC_RADIX = 64;
  */
 export function kmalloc(m: Machine, size: number, gfp: number): number {
   const caches = m.slab.kmalloc_caches;
+  const trace = m.trace.kmalloc;
   for (let i = 0; i < caches.length; i++) {
     const s = caches[i]!;
     if (size > s.object_size) continue;
-    const object = kmem_cache_alloc(m, s, gfp & ~__GFP_DMA);
+    const object = slab_alloc(m, s, gfp & ~__GFP_DMA, -1);
+    if (trace.enabled) trace.emit(s.id, object, size, gfp);
     return object === 0 ? 0 : object * KMALLOC_RADIX + i;
   }
   let order = 0;
   while (2 ** (m.shape.page_shift + order) < size) order++;
   if (order >= m.shape.max_order) return 0;
   const pfn = m.kernel.alloc_pages(m, gfp | __GFP_COMP, order);
+  if (trace.enabled) trace.emit(-1, pfn, size, gfp, order);
   return pfn < 0 ? 0 : pfn * KMALLOC_RADIX + caches.length + order;
 }
 
 export function kfree(m: Machine, handle: number): void {
-  if (handle === 0) return;
   const caches = m.slab.kmalloc_caches;
   const kind = handle % KMALLOC_RADIX;
   const value = Math.floor(handle / KMALLOC_RADIX);
-  if (kind < caches.length) kmem_cache_free(m, caches[kind]!, value);
-  else m.kernel.__free_pages(m, value, kind - caches.length);
+  const large = kind >= caches.length;
+  if (m.trace.kfree.enabled) {
+    const pfn = large ? value : value > 0 ? caches[kind]!.object_pfn(value) : -1;
+    m.trace.kfree.emit(large ? -1 : caches[kind]!.id, value, pfn);
+  }
+  if (handle === 0) return;
+  if (large) m.kernel.__free_pages(m, value, kind - caches.length);
+  else slab_free(m, caches[kind]!, value);
 }
 
 /** kmem_cache_alloc for callers that report errors: the handle, or -ENOMEM. */
