@@ -143,7 +143,7 @@ function swap_entry_free(m: Machine, entry: number, usage: number): number {
     BUG_ON((count & SWAP_HAS_CACHE) === 0, 'swap_entry_free: the cache does not hold the slot');
     count &= ~SWAP_HAS_CACHE;
   } else {
-    BUG_ON((count & SWAP_MAP_MAX) === 0, 'swap_entry_free: the slot has no user');
+    BUG_ON((count & ~SWAP_HAS_CACHE) === 0, 'swap_entry_free: the slot has no user');
     count--;
   }
   si.swap_map[offset] = count;
