@@ -157,7 +157,8 @@ function isolate_freepages(m: Machine, cc: CompactControl): boolean {
     if (cc.scanned >= FREE_SCAN_FRAMES) return false;
     const pfn = cc.scan_pfn;
     cc.scan_pfn -= block;
-    if (!pfn_valid(m, pfn) || page_zone(m, pfn) !== zone || pfn >= zone_end_pfn(zone)) continue;
+    // The frame at an aligned zone end may have a memmap and be in no zone at all.
+    if (pfn >= zone_end_pfn(zone) || !pfn_valid(m, pfn) || page_zone(m, pfn) !== zone) continue;
     if (!suitable_migration_target(m, zone, pfn)) continue;
     cc.scanned += block;
     const isolated = isolate_freepages_block(m, cc, pfn);
