@@ -68,7 +68,7 @@ export interface SysctlNumber extends ParsedNumber {
 export function proc_get_long(text: string, start: number): SysctlNumber | number {
   if (start >= text.length) return -EINVAL;
   const window = text.slice(start, start + MAX_NUMBER_LENGTH);
-  const neg = window.charCodeAt(0) === 0x2d && text.length - start > 1;
+  const neg = window.charCodeAt(0) === 0x2d;
   const digits = neg ? 1 : 0;
   if (!isdigit(window.charCodeAt(digits))) return -EINVAL;
   const { value, end } = simple_strtoull(window, digits, 0);

@@ -179,6 +179,15 @@ test('meminfo: Buffers is the cache of block devices, and no part of Cached', ()
   assert.match(cat(m, '/proc/meminfo'), /^Cached: +0 kB$/m);
 });
 
+test('meminfo: CommitLimit follows overcommit_ratio and swap', () => {
+  const m = recorded_machine(X86_64, 'boot');
+  m.totalram_pages = 1001;
+  m.total_swap_pages = 7;
+  assert.match(cat(m, '/proc/meminfo'), /^CommitLimit: +2028 kB$/m);
+  m.sysctl['overcommit_ratio'] = 100;
+  assert.match(cat(m, '/proc/meminfo'), /^CommitLimit: +4032 kB$/m);
+});
+
 test('compaction: false has neither the files nor the counters of the series', () => {
   const m = recorded_machine(X86_64, 'boot');
   const vanilla = { ...m.shape, compaction: false };

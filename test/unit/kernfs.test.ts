@@ -118,12 +118,13 @@ test('sysctl: each read is made anew, at an offset is the end, except for text',
   assert.equal(pread(number, 5, 0), 'shown');
   assert.equal(pread(number, 5, 5), '');
   assert.equal(pread(number, 100, 0), 'shown 2\n');
+  let value = 'default\n';
   const row: FileRow<Machine> = {
     path: '/proc/sys/vm/x',
     mode: 0o644,
     string: true,
     show(seq) {
-      seq.puts('default\n');
+      seq.puts(value);
     },
     doc: '',
   };
@@ -131,6 +132,39 @@ test('sysctl: each read is made anew, at an offset is the end, except for text',
   assert.equal(pread(text, 4, 0), 'defa');
   assert.equal(pread(text, 4, 4), 'ult\n');
   assert.equal(pread(text, 4, 8), '');
+  value = 'node and more\n';
+  assert.equal(pread(text, 4, 4), ' and', 'made anew by each read');
+});
+
+test('sysfs: after a write the next read sees the new value at any offset', () => {
+  const file = open(
+    walk(mount([counter('/sys/x', { store: (_m, text) => text.length })]), '/sys/x'),
+    O_RDWR,
+  );
+  assert.equal(pread(file, 100, 0), 'shown 1\n');
+  assert.equal(pread(file, 100, 6), '1\n');
+  write(file, 'x');
+  assert.equal(pread(file, 100, 6), '2\n');
+});
+
+test('the bits of owner, group and others; O_TRUNC asks for writing', () => {
+  const errno = (path: string, mode: number, caller: Caller, flags: number): number => {
+    const file = walk(mount([counter(path, { mode })]), path).open(flags, caller);
+    return typeof file === 'number' ? -file : 0;
+  };
+  const group = { uid: 9, gid: 0, pid: 2 };
+  const other = { uid: 9, gid: 9, pid: 2 };
+  for (const path of ['/proc/x', '/proc/sys/vm/x', '/sys/x', '/sys/kernel/debug/x']) {
+    assert.equal(errno(path, 0o640, group, O_RDONLY), 0, path);
+    assert.equal(errno(path, 0o640, group, O_WRONLY), EACCES, path);
+    assert.equal(errno(path, 0o640, other, O_RDONLY), EACCES, path);
+    assert.equal(errno(path, 0o606, group, O_RDONLY), EACCES, path);
+    assert.equal(errno(path, 0o606, other, O_RDWR), 0, path);
+    assert.equal(errno(path, 0o644, other, O_RDONLY | O_TRUNC), EACCES, path);
+  }
+  const owned = walk(mount([counter('/proc/x', { mode: 0o604 })]), '/proc/x');
+  owned.setattr({ uid: 9 }, ROOT);
+  assert.equal(typeof owned.open(O_RDWR, other), 'object');
 });
 
 test('R10: one O_RDWR descriptor reads, writes and reads the new value', () => {
@@ -422,6 +456,14 @@ test('directories of processes come and go; an old file keeps its own process', 
   tasks.set('301', { name: 'third' });
   assert.equal(pread(open(walk(root, '/proc/300/status'), O_RDONLY), 99, 0), 'second 300');
   assert.equal(pread(old_file, 99, 0), 'first 300');
-  const inos = ['300', '301'].map((pid) => walk(root, `/proc/${pid}/status`).getattr().ino);
-  assert.notEqual(inos[0], inos[1]);
+  const inos = ['300', '301'].flatMap((pid) =>
+    ['', '/status'].map((file) => walk(root, `/proc/${pid}${file}`).getattr().ino),
+  );
+  assert.equal(new Set(inos).size, 4);
+
+  // The pid is used again before anybody has looked.
+  const third = walk(root, '/proc/301/status');
+  tasks.set('301', { name: 'fourth' });
+  assert.notEqual(walk(root, '/proc/301/status'), third);
+  assert.equal(pread(open(walk(root, '/proc/301/status'), O_RDONLY), 99, 0), 'fourth 301');
 });
