@@ -1,0 +1,85 @@
+/**
+ * The whole state of a machine as one value: saved to a buffer, restored, forked, hashed.
+ *
+ * Everything reachable from the Machine is state (lib/snapshot.ts). Code is not: the kernel's table
+ * and operation tables are written by name. Nor are tracepoints, whose listeners belong to whoever
+ * listens, nor a disk that lies outside (a host file): it is written by its place and must be given
+ * again when the machine is restored.
+ */
+
+import { FreedBlocks } from './fs/disk/balloc.ts';
+import { Directory, DiskFs, DiskInode, Group, IndirectBlock } from './fs/disk/disk_fs.ts';
+import { disk_aops } from './fs/disk/inode.ts';
+import { dcache_shrinker, icache_shrinker } from './fs/disk/shrink.ts';
+import { linux_2_6_35 } from './kernels/linux-2.6.35/profile.ts';
+import { Clock } from './lib/clock.ts';
+import { Prng } from './lib/prng.ts';
+import { hash_snapshot, load_snapshot, SnapshotRegistry, save_snapshot } from './lib/snapshot.ts';
+import {
+  AddressSpace,
+  Mappings,
+  RadixTreeNodes,
+  RadixTreeRoot,
+  swap_aops,
+} from './mm/address_space.ts';
+import { type BlockDevice, BlockQueue, MemoryBlockDevice } from './mm/block_device.ts';
+import { def_blk_aops } from './mm/buffer.ts';
+import { BufferHeads } from './mm/buffer_head.ts';
+import { Contents } from './mm/contents.ts';
+import { FileRaState } from './mm/filemap.ts';
+import { AnonVma, AnonVmaChain, MmapFile, MmStruct, Task, VmArea } from './mm/mm_types.ts';
+import { ListHeads, Machine, Pagevec, PerCpuPages, Pgdat, Zone } from './mm/mmzone.ts';
+import { Memmap } from './mm/page.ts';
+import { PageTable } from './mm/page_table.ts';
+import { Shrinker } from './mm/reclaim_def.ts';
+import { KmemCache, KmemCacheCpu, KmemCacheNode, SlabState } from './mm/slub_def.ts';
+import { SwapInfo } from './mm/swap_state.ts';
+import { MmuGather } from './mm/tlb.ts';
+import { MmTrace } from './mm/trace.ts';
+import { WritebackState } from './mm/writeback_def.ts';
+
+/** What a saved machine is made of; `m` for the devices that lie outside of it. */
+function registry(devices: readonly BlockDevice[]): SnapshotRegistry {
+  const r = new SnapshotRegistry()
+    .add_class(Machine, Memmap, Zone, Pgdat, PerCpuPages, Pagevec, ListHeads, Clock, Prng, Contents)
+    .add_class(AddressSpace, Mappings, RadixTreeNodes, RadixTreeRoot, WritebackState, BlockQueue)
+    .add_class(BufferHeads, FileRaState, KmemCache, KmemCacheCpu, KmemCacheNode, SlabState)
+    .add_class(AnonVma, AnonVmaChain, MmapFile, MmStruct, Task, VmArea, PageTable, MmuGather)
+    .add_class(SwapInfo, Shrinker, MemoryBlockDevice)
+    .add_class(DiskFs, DiskInode, Directory, Group, IndirectBlock, FreedBlocks)
+    .add_factory(MmTrace, () => new MmTrace())
+    .add_external('kernel 2.6.35', linux_2_6_35)
+    .add_external('swap_aops', swap_aops)
+    .add_external('def_blk_aops', def_blk_aops)
+    .add_external('disk_aops', disk_aops)
+    .add_external(dcache_shrinker.name, dcache_shrinker)
+    .add_external(icache_shrinker.name, icache_shrinker);
+  devices.forEach((device, i) => {
+    if (!(device instanceof MemoryBlockDevice)) r.add_external(`block device ${i}`, device);
+  });
+  return r;
+}
+
+function devices_of(m: Machine): BlockDevice[] {
+  return m.block_devices.map((queue) => queue.device);
+}
+
+/** The machine's state in one buffer. Disks in memory are part of it, other disks are not. */
+export function save_machine(m: Machine): Uint8Array {
+  return save_snapshot(m, registry(devices_of(m)));
+}
+
+/** A machine as it was saved; `devices` replace, by position, the disks that lay outside of it. */
+export function load_machine(saved: Uint8Array, devices: readonly BlockDevice[] = []): Machine {
+  return load_snapshot<Machine>(saved, registry(devices));
+}
+
+/** A copy that goes its own way. Outside disks would be shared: only for machines without. */
+export function fork_machine(m: Machine): Machine {
+  return load_machine(save_machine(m), devices_of(m));
+}
+
+/** 16 hexadecimal digits that differ when any bit of the state does. */
+export function state_hash(m: Machine): string {
+  return hash_snapshot(m, registry(devices_of(m)));
+}

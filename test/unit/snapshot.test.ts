@@ -1,0 +1,131 @@
+/**
+ * Saving, restoring, forking and hashing a whole machine: a restored machine goes on bit for bit
+ * as the one that was saved would have.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Vnode } from '../../src/fs/vfs.ts';
+import { compact_nodes } from '../../src/kernels/linux-2.6.35/compaction.ts';
+import { KernelBug } from '../../src/lib/bug.ts';
+import { run_job } from '../../src/lib/kthread.ts';
+import {
+  hash_snapshot,
+  load_snapshot,
+  SnapshotRegistry,
+  save_snapshot,
+} from '../../src/lib/snapshot.ts';
+import { advance_clock, boot } from '../../src/machine.ts';
+import { MemoryBlockDevice } from '../../src/mm/block_device.ts';
+import { debug_vm } from '../../src/mm/debug_vm.ts';
+import type { Machine } from '../../src/mm/mmzone.ts';
+import { mount_root } from '../../src/mount_root.ts';
+import { fork_machine, load_machine, save_machine, state_hash } from '../../src/snapshot.ts';
+
+const caller = { uid: 0, gid: 0, pid: 0 };
+
+function at(root: Vnode, path: string): Vnode {
+  let node: Vnode | number = root;
+  for (const name of path.split('/')) {
+    assert.ok(typeof node !== 'number', `${path}: errno ${String(node)}`);
+    node = node.lookup(name);
+  }
+  assert.ok(typeof node !== 'number', `${path}: errno ${String(node)}`);
+  return node;
+}
+
+function write(node: Vnode, data: Uint8Array): void {
+  const file = node.open(1, caller);
+  assert.ok(typeof file !== 'number');
+  const done = file.write(data, 0);
+  assert.equal(typeof done === 'number' ? done : run_job(done), data.length);
+  file.release();
+}
+
+/** Files, deleted files, processes that share pages, half of their memory given back. */
+function work(m: Machine, from: number): void {
+  const root = mount_root(m);
+  const disk = at(root, 'disk');
+  for (let i = from; i < from + 40; i++) {
+    const node = disk.create(`f${i}`, 0o644, caller);
+    assert.ok(typeof node !== 'number');
+    write(node, new Uint8Array(200_000).fill(i));
+  }
+  for (let i = from; i < from + 40; i += 2) assert.equal(disk.unlink(`f${i}`), 0);
+  const spawn = at(root, 'sys/kernel/debug/pageblock/spawn');
+  write(spawn, Buffer.from('fork anon 8M children=2 cow=50'));
+  write(spawn, Buffer.from('anon 16M pattern=every:2'));
+  run_job(advance_clock(m, 700));
+  run_job(compact_nodes(m));
+}
+
+const config = { memory: 128 * 2 ** 20, cpus: 2 };
+
+test('the same configuration and inputs give the same state, byte for byte', () => {
+  const a = boot({ ...config, disk: new MemoryBlockDevice(2 ** 28) });
+  const b = boot({ ...config, disk: new MemoryBlockDevice(2 ** 28) });
+  work(a, 0);
+  work(b, 0);
+  assert.equal(state_hash(a), state_hash(b));
+});
+
+test('a restored machine and a forked one go on as the original does', () => {
+  const m = boot({ ...config, disk: new MemoryBlockDevice(2 ** 28) });
+  work(m, 0);
+  const restored = load_machine(save_machine(m));
+  const forked = fork_machine(m);
+  assert.equal(state_hash(restored), state_hash(m));
+  for (const machine of [m, restored, forked]) {
+    work(machine, 100);
+    debug_vm(machine);
+  }
+  assert.equal(state_hash(restored), state_hash(m));
+  assert.equal(state_hash(forked), state_hash(m));
+});
+
+test('one changed bit anywhere changes the hash', () => {
+  const m = boot(config);
+  const before = state_hash(m);
+  m.memmap.index[12345]! ^= 1;
+  assert.notEqual(state_hash(m), before);
+  m.memmap.index[12345]! ^= 1;
+  assert.equal(state_hash(m), before);
+  m.populated_zones[0]!.compact_considered++;
+  assert.notEqual(state_hash(m), before);
+});
+
+test('snapshots keep cycles, sharing, views of one buffer and odd numbers', () => {
+  class Node {
+    next: Node | null = null;
+    values = [0, -0, 2 ** 40, Number.NaN, 'ü€', 10n ** 20n, undefined, null, true];
+  }
+  const buffer = new SharedArrayBuffer(10_000);
+  const node = new Node();
+  node.next = node;
+  const root = {
+    node,
+    again: node,
+    map: new Map<unknown, unknown>([[node, new Set([1, 'x'])]]),
+    bytes: new Uint8Array(buffer, 100, 50),
+    words: new Int32Array(buffer, 0, 60),
+  };
+  root.bytes[3] = 77;
+  const registry = new SnapshotRegistry().add_class(Node);
+  const saved = save_snapshot(root, registry);
+  const back = load_snapshot<typeof root>(saved, registry);
+  assert.equal(back.node.next, back.node);
+  assert.equal(back.again, back.node);
+  assert.ok(back.node instanceof Node);
+  assert.deepEqual(back.node.values, node.values);
+  assert.ok(back.map.get(back.node) instanceof Set);
+  assert.equal(back.bytes[3], 77);
+  assert.equal(back.bytes.buffer, back.words.buffer);
+  assert.ok(back.bytes.buffer instanceof SharedArrayBuffer);
+  assert.equal(hash_snapshot(back, registry), hash_snapshot(root, registry));
+});
+
+test('what is not data is refused by name', () => {
+  class Unknown {}
+  const registry = new SnapshotRegistry();
+  assert.throws(() => save_snapshot({ x: new Unknown() }, registry), /Unknown/);
+  assert.throws(() => save_snapshot({ hook: () => 0 }, registry), KernelBug);
+});
