@@ -13,6 +13,7 @@ export const BUSY_TICK = 10;
 export const IDLE_TICK = 50;
 const AWAKE_FOR = 200;
 const GIVE_BACK_EVERY = 1000;
+const GIVE_BACK_LATEST = 5000;
 /** A tick never moves the clock further than this, so that one job stays short. */
 const MAX_ADVANCE = 1000;
 
@@ -59,7 +60,9 @@ export class ClockDriver {
   #tick = (): void => {
     const now = this.#now();
     const awake = this.#jobs.busy || now - this.#jobs.lastRequest < AWAKE_FOR;
-    if (now - this.#lastGiveBack >= GIVE_BACK_EVERY) {
+    // One call for all frames: where it can, it waits for a moment when nobody does.
+    const due = now - this.#lastGiveBack;
+    if (due >= (awake ? GIVE_BACK_LATEST : GIVE_BACK_EVERY)) {
       this.#lastGiveBack = now;
       this.#machine.giveBack();
     }
