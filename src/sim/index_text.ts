@@ -9,6 +9,7 @@
  * pages), and more than that is refused. 2.6.35 prints both files with `%d.%03d`, 6.x the
  * extfrag_index with `%2d.%03d`: that is the only difference between kernels.
  */
+import { thousandths } from '../lib/seq_file.ts';
 import { __fragmentation_index, fill_contig_page_info, unusable_free_index } from '../mm/vmstat.ts';
 
 export type IndexKind = 'unusable' | 'extfrag';
@@ -29,18 +30,6 @@ const MAX_PAGES = Math.floor(Number.MAX_SAFE_INTEGER / 1000);
 
 const ROW = /^\s*Node\s+(\d+)\s*,\s*zone\s+(\S+)((?:\s+\d+)*)\s*$/;
 
-/**
- * printf("%*d.%03d", width, v / 1000, v % 1000) with C's signs: both parts are truncated toward
- * zero and the remainder keeps the sign of v, so -500 is `0.-500` and -7 is `0.-07`.
- */
-export function print_index(v: number, width = 0): string {
-  const rest = v % 1000;
-  const whole = Math.trunc(v / 1000);
-  const digits = String(Math.abs(rest));
-  const fraction = rest < 0 ? '-' + digits.padStart(2, '0') : digits.padStart(3, '0');
-  return String(whole).padStart(width) + '.' + fraction;
-}
-
 /** `Node {nid}, zone {name:>8} `: how each row of buddyinfo and of the index files begins. */
 export function print_row_head(nid: number, zone: string): string {
   return 'Node ' + nid + ', zone ' + zone.padStart(8) + ' ';
@@ -59,8 +48,8 @@ export function print_index_row(
     const info = fill_contig_page_info(nr_free, order);
     row +=
       kind === 'unusable'
-        ? print_index(unusable_free_index(order, info)) + ' '
-        : print_index(__fragmentation_index(order, info), width) + ' ';
+        ? thousandths(unusable_free_index(order, info)) + ' '
+        : thousandths(__fragmentation_index(order, info), width) + ' ';
   }
   return row;
 }

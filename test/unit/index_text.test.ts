@@ -1,7 +1,8 @@
 /** The index formulas by the vectors of reference 15.1, and what is not buddyinfo text. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { index_rows, print_index } from '../../src/sim/index_text.ts';
+import { thousandths } from '../../src/lib/seq_file.ts';
+import { index_rows } from '../../src/sim/index_text.ts';
 
 /** A buddyinfo row of 11 orders from {order: count}. */
 function row(counts: Record<number, number>): string {
@@ -65,7 +66,7 @@ for (const [name, counts, unusable, extfrag] of VECTORS) {
     assert.deepEqual(values(row(counts), 'unusable'), unusable);
     assert.deepEqual(
       values(row(counts), 'extfrag'),
-      extfrag.map((v) => print_index(v)),
+      extfrag.map((v) => thousandths(v)),
     );
   });
 }
@@ -82,9 +83,9 @@ test('8.4: C truncates both parts toward zero', () => {
     [-7, '0.-07'],
     [-1, '0.-01'],
   ];
-  for (const [v, text] of texts) assert.equal(print_index(v), text);
-  assert.equal(print_index(984, 2), ' 0.984');
-  assert.equal(print_index(-1000, 2), '-1.000');
+  for (const [v, text] of texts) assert.equal(thousandths(v), text);
+  assert.equal(thousandths(984, 2), ' 0.984');
+  assert.equal(thousandths(-1000, 2), '-1.000');
 });
 
 test('any node number, zone name, number of orders and spacing', () => {
