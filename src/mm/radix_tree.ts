@@ -11,6 +11,7 @@
 import { BUG_ON } from '../lib/bug.ts';
 import { EEXIST, ENOMEM } from '../lib/errno.ts';
 import {
+  MAX_PAGE_INDEX,
   RADIX_TREE_MAP_SIZE,
   RADIX_TREE_MAX_TAGS,
   type RadixTreeNodes,
@@ -34,9 +35,14 @@ export const RADIX_TREE_MAX_PATH = 11;
 const path_node = new Int32Array(RADIX_TREE_MAX_PATH);
 const path_offset = new Int32Array(RADIX_TREE_MAX_PATH);
 
-/** The highest index that a tree of this height holds. */
+/** The highest index that a tree of this height holds (lib/radix-tree.c: height_to_maxindex). */
+const height_to_maxindex: readonly number[] = Array.from(
+  { length: RADIX_TREE_MAX_PATH + 1 },
+  (_, height) => MAP_SIZE ** height - 1,
+);
+
 function radix_tree_maxindex(height: number): number {
-  return 64 ** height - 1;
+  return height_to_maxindex[height]!;
 }
 
 /** Digit of the index at a level; level 0 is the lowest. */
@@ -336,7 +342,7 @@ export function radix_tree_gang_lookup(
     return 1;
   }
   const nodes = m.radix_nodes;
-  const last = radix_tree_maxindex(root.height);
+  const last = Math.min(radix_tree_maxindex(root.height), MAX_PAGE_INDEX - 1);
   let found = 0;
   let index = first;
   while (index <= last && found < max) {

@@ -274,16 +274,15 @@ export function kmem_cache_alloc(m: Machine, s: KmemCache, gfp: number, nid = -1
 
 /** Gives an object back (slub.c: kmem_cache_free). */
 export function kmem_cache_free(m: Machine, s: KmemCache, object: number): void {
-  BUG_ON(object <= 0 || s.free_pointer[object] !== -1, 'kmem_cache_free: not an object in use');
   const trace = m.trace.kmem_cache_free;
-  if (!trace.enabled) return slab_free(m, s, object);
-  const pfn = s.object_pfn(object);
+  const pfn = trace.enabled ? s.object_pfn(object) : -1;
   slab_free(m, s, object);
-  trace.emit(s.id, object, pfn);
+  if (trace.enabled) trace.emit(s.id, object, pfn);
 }
 
 /** slub.c: slab_free, __slab_free. */
 function slab_free(m: Machine, s: KmemCache, object: number): void {
+  BUG_ON(object <= 0 || s.free_pointer[object] !== -1, 'kmem_cache_free: not an object in use');
   const row = Math.floor((object - 1) / s.objects);
   const c = s.cpu_slab[m.this_cpu]!;
   if (c.page === row) {
