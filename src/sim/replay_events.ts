@@ -3,7 +3,8 @@
  *
  * The operations come from the .jsonl file beside the text. They are replayed with our tracepoints
  * on, and the events of the recorded zone, found by their pfn, must be the same in the same order,
- * each printed alike: one check for each kind of event, one for their sequence. In `raw` mode the
+ * in number and value: one check for each kind of event, one for their sequence. One more check is
+ * the text of all lines, of whatever zone (replay_trace_text.ts). In `raw` mode the
  * recorder calls the zone's free lists directly: of that, only the events of the free lists and of
  * freeing are compared. A line without a page (a failed request) belongs to no zone and may be
  * another one's, so it is compared only where our replay fires one as well.
@@ -14,6 +15,7 @@ import { allocflags_to_migratetype } from '../mm/gfp.ts';
 import type { KernelProfile, Machine, Shape } from '../mm/mmzone.ts';
 import type { Tally } from './replay.ts';
 import { BuddyReplay, is_buddy_trace } from './replay_buddy.ts';
+import { check_event_text } from './replay_trace_text.ts';
 
 const LINE = /^\s*\S.*-\d+\s+\[\d+\]\s+\d+\.\d+: (\w+): (.*?)\s*$/;
 
@@ -35,8 +37,8 @@ const RAW_EVENTS = ['mm_page_alloc_extfrag', 'mm_page_alloc_zone_locked', 'mm_pa
 const ZONE_EVENTS = [...RAW_EVENTS, 'mm_page_alloc', 'mm_page_pcpu_drain'];
 
 /**
- * Checks the lines of a trace file. `operations` are the records of the trace during which it was
- * taken, null when they are not there: then there is nothing to compare with, which is a failure.
+ * Checks the lines of a trace file: their text, and, with the records of the operations during which
+ * it was taken, which events there are. `operations` is null when those are not beside the file.
  */
 export function verify_trace(
   lines: readonly string[],
@@ -45,11 +47,9 @@ export function verify_trace(
   shape: Shape,
   tally: Tally,
 ): void {
+  tally.check('text', check_text(lines, shape));
   const first = operations?.[0];
-  if (first === undefined || !is_buddy_trace(first)) {
-    tally.fail('line 1', 'the operations of this trace (its .jsonl file) are not beside it');
-    return;
-  }
+  if (first === undefined || !is_buddy_trace(first)) return;
   const replay = new BuddyReplay(first, kernel, shape);
   const raw = first['mode'] === 'raw';
   const names = raw ? RAW_EVENTS : ZONE_EVENTS;
@@ -69,7 +69,18 @@ export function verify_trace(
   compare(recorded, ours, names, tally);
 }
 
-/** The last line of a check of all events; then one for each kind, so that the count says which. */
+/** The first line whose text is not what its numbers give. */
+function check_text(lines: readonly string[], shape: Shape): string | null {
+  for (let i = 0; i < lines.length; i++) {
+    const match = LINE.exec(lines[i]!);
+    if (match === null) continue;
+    const wrong = check_event_text(match[1]!, match[2]!, shape.sizeof_struct_page);
+    if (wrong !== null) return `line ${i + 1}: ${wrong}`;
+  }
+  return null;
+}
+
+/** One check of the whole sequence, then one for each kind of event. */
 function compare(
   recorded: readonly Event[],
   ours: readonly Event[],
