@@ -37,7 +37,8 @@ export function control(mnt: string, file: string, text: string, wantsAnswer: bo
     }
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    throw new Failure(`the machine refused '${text.trim()}' (${code}): see ${path}`);
+    const advice = join(mnt, CONTROL_DIR, wantsAnswer ? file : 'processes');
+    throw new Failure(`the machine refused '${text.trim()}' (${code}): see ${advice}`);
   } finally {
     closeSync(fd);
   }
