@@ -13,6 +13,7 @@ import {
   type AddressSpace,
   type AddressSpaceOperations,
   BUFFER_MIGRATE_PAGE,
+  MAX_PAGE_INDEX,
 } from '../../mm/address_space.ts';
 import {
   __bread,
@@ -23,6 +24,7 @@ import {
   mpage_readpage,
 } from '../../mm/buffer.ts';
 import { GFP_HIGHUSER_MOVABLE, GFP_KERNEL } from '../../mm/gfp.ts';
+import { unmap_mapping_range } from '../../mm/memory.ts';
 import type { Machine } from '../../mm/mmzone.ts';
 import {
   __mark_inode_dirty,
@@ -318,6 +320,9 @@ export function set_size(m: Machine, inode: DiskInode, size: number): number {
     const err = block_truncate_page(m, mapping, size);
     if (err !== 0) return err;
     mapping.i_size = size;
+    // Processes lose their private copies behind the new end, too (truncate_pagecache).
+    const first = Math.ceil(size / 2 ** m.shape.page_shift);
+    unmap_mapping_range(m, mapping, first, MAX_PAGE_INDEX, true);
     truncate_inode_pages(m, mapping, size);
     free_blocks_from(m, inode, Math.ceil(size / BLOCK));
   } else {
