@@ -6,8 +6,8 @@
  * - anonymous pages belong to as many simulated processes as the highest map count asks for; each
  *   maps page n of the zone at page n of one area;
  * - file pages belong to one of three address spaces: dirty pages without buffers or blocks are the
- *   root file system's (in memory: unevictable, no way to write them), pages with buffers but no
- *   blocks of their own are block device metadata, all others are data of a disk file system;
+ *   root file system's (in memory: unevictable, no way to write them), pages with buffers that are
+ *   uptodate one by one are block device metadata, all others are data of a disk file system;
  * - the index of a file page is its place in the zone.
  */
 import { BUG_ON } from '../lib/bug.ts';
@@ -34,7 +34,14 @@ import {
 } from '../mm/mm_types.ts';
 import { type Machine, NR_LRU_LISTS, type Zone } from '../mm/mmzone.ts';
 import { PAGE_MAPPING_ANON, type pfn_t } from '../mm/page.ts';
-import { PG_buddy, PG_dirty, PG_lru, PG_mappedtodisk, PG_private } from '../mm/page_flags.ts';
+import {
+  PG_buddy,
+  PG_dirty,
+  PG_lru,
+  PG_mappedtodisk,
+  PG_private,
+  PG_uptodate,
+} from '../mm/page_flags.ts';
 import {
   _PAGE_DIRTY,
   _PAGE_RW,
@@ -196,7 +203,7 @@ export class Owners {
     const owned = PG_private | PG_mappedtodisk;
     let mapping = this.disk;
     if ((flags & (owned | PG_dirty)) === PG_dirty) mapping = this.rootfs;
-    else if ((flags & owned) === PG_private) mapping = this.bdev;
+    else if ((flags & (owned | PG_uptodate)) === PG_private) mapping = this.bdev;
     BUG_ON(radix_tree_preload(m, GFP_KERNEL) !== 0, 'recording: no memory for a radix tree');
     BUG_ON(
       radix_tree_insert(m, mapping.page_tree, rel, pfn) !== 0,
