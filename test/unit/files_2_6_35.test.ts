@@ -9,9 +9,12 @@ import { init_sysctls } from '../../src/kernels/linux-2.6.35/sysctl.ts';
 import { calculate_threshold } from '../../src/kernels/linux-2.6.35/vmstat.ts';
 import type { FileRow } from '../../src/lib/file_row.ts';
 import { SeqFile } from '../../src/lib/seq_file.ts';
+import { boot } from '../../src/machine.ts';
 import { def_blk_aops } from '../../src/mm/buffer.ts';
 import { GFP_KERNEL } from '../../src/mm/gfp.ts';
 import type { Machine } from '../../src/mm/mmzone.ts';
+import { kmem_cache_alloc, kmem_cache_create, kmem_cache_free } from '../../src/mm/slub.ts';
+import { swapon } from '../../src/mm/swap_state.ts';
 import * as stat from '../../src/mm/vmstat.ts';
 import { read_text } from '../golden/recordings.ts';
 import { recorded_machine, X86, X86_64 } from './recorded_machine.ts';
@@ -301,6 +304,51 @@ function parse_mode(text: string): number {
   for (const c of text) mode = mode * 2 + (c === '-' ? 0 : 1);
   return mode;
 }
+
+test('slabinfo: what slabtop parses, counted by SLUB', () => {
+  const m = boot({ memory: 64 * 2 ** 20, cpus: 2, boot_time_ms: 1_290_000_000_500 });
+  const cache = kmem_cache_create(m, 'test_cache', 100, {});
+  const lines = (): string[] => cat(m, '/proc/slabinfo').split('\n');
+  assert.deepEqual(lines().slice(0, 2), [
+    'slabinfo - version: 2.1',
+    '# name            <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab> : tunables' +
+      ' <limit> <batchcount> <sharedfactor> : slabdata <active_slabs> <num_slabs> <sharedavail>',
+  ]);
+  const none =
+    'test_cache             0      0    104   39    1 : tunables    0    0    0 : slabdata      0      0      0';
+  assert.equal(lines()[2], none);
+  const objects = [];
+  for (let i = 0; i < 79; i++) objects.push(kmem_cache_alloc(m, cache, GFP_KERNEL));
+  // A slab that a CPU allocates from counts as used up: three slabs of 39.
+  assert.match(lines()[2]!, /^test_cache +117 +117 +104 +39 +1 .* slabdata +3 +3 +0$/);
+  kmem_cache_free(m, cache, objects[0]!);
+  assert.match(lines()[2]!, /^test_cache +116 +117 /);
+  assert.equal(lines().length, 2 + m.slab.caches.length + 1);
+});
+
+test('stat, uptime, loadavg: the clock runs, nothing else does', () => {
+  const m = boot({ memory: 64 * 2 ** 20, cpus: 2, boot_time_ms: 1_290_000_000_500 });
+  m.clock.now_ms = 12_345.6;
+  assert.equal(cat(m, '/proc/uptime'), '12.34 24.69\n');
+  assert.equal(
+    cat(m, '/proc/stat'),
+    'cpu  0 0 0 2469 0 0 0 0 0 0\ncpu0 0 0 0 1234 0 0 0 0 0 0\ncpu1 0 0 0 1234 0 0 0 0 0 0\n' +
+      'intr 0\nctxt 0\nbtime 1290000000\nprocesses 299\nprocs_running 1\nprocs_blocked 0\n' +
+      'softirq 0 0 0 0 0 0 0 0 0 0 0\n',
+  );
+  const threads = stat.global_page_state(m, stat.NR_KERNEL_STACK);
+  assert.ok(threads > 20);
+  assert.equal(cat(m, '/proc/loadavg'), `0.00 0.00 0.00 1/${threads} 299\n`);
+});
+
+test('swaps: one line an area, the path padded to 40 columns', () => {
+  const m = recorded_machine(X86_64, 'boot');
+  const head = 'Filename\t\t\t\tType\t\tSize\tUsed\tPriority\n';
+  assert.equal(cat(m, '/proc/swaps'), head);
+  swapon(m, '/dev/pb1', 1025);
+  m.swap_info[0]!.inuse_pages = 3;
+  assert.equal(cat(m, '/proc/swaps'), `${head}${'/dev/pb1'.padEnd(40)}partition\t4096\t12\t-1\n`);
+});
 
 test('lists and masks of bits', () => {
   assert.equal(scnlist([]), '');

@@ -194,3 +194,19 @@ test('drop_caches: bit 0 drops clean page cache; a malformed write acts on the o
   assert.equal(mapping.nrpages, 0);
   assert.equal(get(m, 'drop_caches'), '1\n');
 });
+
+test('shmmax, shmall, shmmni: what hugeadm sets', () => {
+  const m = machine();
+  const shm = (name: string) => files_2_6_35.find((r) => r.path === '/proc/sys/kernel/' + name)!;
+  const show = (name: string): string => {
+    const seq = new SeqFile();
+    shm(name).show!(seq, m, CTX);
+    return seq.text();
+  };
+  assert.deepEqual(['shmmax', 'shmall', 'shmmni'].map(show), ['33554432\n', '2097152\n', '4096\n']);
+  assert.equal(shm('shmmax').store!(m, '8589934592\n', CTX), 11);
+  assert.equal(show('shmmax'), '8589934592\n');
+  assert.equal(shm('shmmax').store!(m, '-1', CTX), 2);
+  assert.equal(show('shmmax'), '8589934592\n');
+  assert.equal(shm('shmmni').store!(m, 'x', CTX), -22);
+});

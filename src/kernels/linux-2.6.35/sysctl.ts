@@ -1,6 +1,7 @@
 /**
  * /proc/sys/vm of 2.6.35: every entry, in the order of the kernel's table, with its type, range,
- * default, mode, and its parser's ways with bad input.
+ * default, mode, and its parser's ways with bad input; and of /proc/sys/kernel the limits on shared
+ * memory, which huge page tools set.
  *
  * Numbers live in m.sysctl by the entry's name, text in m.sysctl_string; whoever acts on a value
  * reads it there. What a write does at once is
@@ -34,6 +35,8 @@ interface Parsed {
 
 interface VmSysctl {
   readonly name: string;
+  /** Directory under /proc/sys; vm without it. */
+  readonly dir?: 'kernel';
   readonly doc: string;
   readonly mode?: number;
   when?(m: Machine): boolean;
@@ -121,7 +124,7 @@ function get_int(m: Machine, s: IntSysctl): number {
 /** An entry that is one int (proc_dointvec, proc_dointvec_minmax, proc_dointvec_jiffies). */
 function int_row(s: IntSysctl): FileRow<Machine> {
   const row: FileRow<Machine> = {
-    path: '/proc/sys/vm/' + s.name,
+    path: `/proc/sys/${s.dir ?? 'vm'}/${s.name}`,
     mode: s.mode ?? 0o644,
     show(seq, m) {
       const v = get_int(m, s);
@@ -162,7 +165,7 @@ function set_ulong(m: Machine, name: string, value: bigint): void {
 /** An entry that is one unsigned long; what is out of range is ignored, without an error. */
 function ulong_row(s: UlongSysctl): FileRow<Machine> {
   return {
-    path: '/proc/sys/vm/' + s.name,
+    path: `/proc/sys/${s.dir ?? 'vm'}/${s.name}`,
     mode: s.mode ?? 0o644,
     show(seq, m) {
       seq.put_dec(get_ulong(m, s)).puts('\n');
@@ -381,7 +384,9 @@ export const sysctl_files: readonly FileRow<Machine>[] = [
   int('nr_pdflush_threads', 0, 'always 0', { mode: 0o444 }),
   int('swappiness', 60, 'how much reclaim prefers anonymous pages', { min: 0, max: 100 }),
   int('hugetlb_shm_group', 0, 'group that may use huge pages in shared memory; kept'),
-  int('hugepages_treat_as_movable', 0, 'whether huge page pools may take movable memory; kept', { swallow: true }),
+  int('hugepages_treat_as_movable', 0, 'whether huge page pools may take movable memory; kept', {
+    swallow: true,
+  }),
   lowmem_reserve_ratio,
   drop_caches,
   compact_memory,
@@ -426,6 +431,13 @@ export const sysctl_files: readonly FileRow<Machine>[] = [
     swallow: true,
     written: (m) => set_ulong(m, 'scan_unevictable_pages', 0n),
   }),
+];
+
+/** ipc_kern_table (ipc/ipc_sysctl.c), as far as it concerns memory. Nobody takes shared memory here. */
+export const ipc_sysctl_files: readonly FileRow<Machine>[] = [
+  ulong('shmmax', 0x2000000n, 'largest segment of shared memory in bytes; kept', { dir: 'kernel' }),
+  ulong('shmall', 0x200000n, 'pages of shared memory in all; kept', { dir: 'kernel' }),
+  int('shmmni', 4096, 'segments of shared memory in all; kept', { dir: 'kernel' }),
 ];
 
 /** Sets every entry that has no value yet to its default: part of boot. */
