@@ -127,23 +127,25 @@ for (const [what, start, len, prots, result] of cases) {
   });
 }
 
-test('areas that exchange pages keep a reverse mapping of all of them', () => {
-  const m = small_machine();
-  const a = process(m);
-  const base = 0x10000;
-  do_mmap(m, a.mm!, null, base, 8, 3, FIXED);
-  do_mprotect(m, a.mm!, base + 4, 4, 1);
-  // Only one has pages; both become one again.
-  fill(m, a, base, 4, 1);
-  do_mprotect(m, a.mm!, base, 4, 1);
-  assert.equal(layout(a, base), '0-8 r');
-  const child = fork(m, a);
-  do_mprotect(m, child.mm!, base, 2, 3);
-  fill(m, child, base, 2, 9);
-  do_munmap(m, child.mm!, base + 1, 1);
-  debug_vm(m);
-  assert.equal(read_tag(m, a, base + 1), 2);
-});
+for (const filled of [0, 4]) {
+  test(`areas that become one list the pages of both; only that at ${filled} has some`, () => {
+    const m = small_machine();
+    const a = process(m);
+    const base = 0x10000;
+    do_mmap(m, a.mm!, null, base, 8, 3, FIXED);
+    do_mprotect(m, a.mm!, base + 4 - filled, 4, 1);
+    fill(m, a, base + filled, 4, 1);
+    do_mprotect(m, a.mm!, base + filled, 4, 1);
+    assert.equal(layout(a, base), '0-8 r');
+    debug_vm(m);
+    const child = fork(m, a);
+    do_mprotect(m, child.mm!, base + filled, 2, 3);
+    fill(m, child, base + filled, 2, 9);
+    do_munmap(m, child.mm!, base + filled + 1, 1);
+    debug_vm(m);
+    assert.equal(read_tag(m, a, base + filled + 1), 2);
+  });
+}
 
 test('munmap splits, frees page tables that nobody needs, and pays back', () => {
   const m = small_machine();
