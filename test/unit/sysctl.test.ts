@@ -12,6 +12,7 @@ import { GFP_HIGHUSER_MOVABLE } from '../../src/mm/gfp.ts';
 import { lru_add_drain, lru_cache_add_lru, put_page } from '../../src/mm/lru.ts';
 import { LRU_ACTIVE_ANON, type Machine } from '../../src/mm/mmzone.ts';
 import { unlock_page } from '../../src/mm/page.ts';
+import { register_shrinker } from '../../src/mm/reclaim_def.ts';
 import { read_text } from '../golden/recordings.ts';
 import { recorded_machine, X86, X86_64 } from './recorded_machine.ts';
 
@@ -193,6 +194,23 @@ test('drop_caches: bit 0 drops clean page cache; a malformed write acts on the o
   assert.equal(set(m, 'drop_caches', 'foo'), 3);
   assert.equal(mapping.nrpages, 0);
   assert.equal(get(m, 'drop_caches'), '1\n');
+});
+
+test('drop_caches: bit 1 asks the caches of inodes and names until they give little', () => {
+  const m = boot({ memory: 64 * 2 ** 20 });
+  let objects = 1000;
+  register_shrinker(m, {
+    name: 'test',
+    seeks: 2,
+    shrink(_m, nr) {
+      objects -= Math.min(nr, objects);
+      return objects;
+    },
+  });
+  assert.equal(set(m, 'drop_caches', '1'), 1);
+  assert.equal(objects, 1000);
+  assert.equal(set(m, 'drop_caches', '2'), 1);
+  assert.ok(objects < 128, String(objects));
 });
 
 test('shmmax, shmall, shmmni: what hugeadm sets', () => {

@@ -17,10 +17,12 @@ import { EINVAL } from '../../lib/errno.ts';
 import type { FileRow } from '../../lib/file_row.ts';
 import { proc_get_long, skip_spaces } from '../../lib/kstrto.ts';
 import type { Job } from '../../lib/kthread.ts';
+import { GFP_KERNEL } from '../../mm/gfp.ts';
 import { build_all_zonelists } from '../../mm/mm_init.ts';
 import type { Machine } from '../../mm/mmzone.ts';
 import { drop_pagecache } from '../../mm/truncate.ts';
 import { compact_nodes } from './compaction.ts';
+import { shrink_slab } from './vmscan.ts';
 import { lowmem_reserve_ratio_key, setup_pagelist_highmark } from './watermark.ts';
 
 /** The kernel copies one page less a byte of what is written and looks no further. */
@@ -278,11 +280,14 @@ const drop_caches: FileRow<Machine> = {
     });
     return drop(m, m.sysctl['drop_caches'] ?? 0, parsed.taken);
   },
-  doc: '1 drops all clean, unmapped page cache; reads back the last value',
+  doc: '1 drops clean page cache, 2 unused inodes and names, 3 both; reads back the last value',
 };
 
 function* drop(m: Machine, what: number, taken: number): Job {
   if ((what & 1) !== 0) yield* drop_pagecache(m);
+  if ((what & 2) !== 0) {
+    while (shrink_slab(m, 1000, GFP_KERNEL, 1000) > 10) yield;
+  }
   return taken;
 }
 
@@ -349,7 +354,7 @@ function ulong(
 export const sysctl_files: readonly FileRow<Machine>[] = [
   int('overcommit_memory', 0, 'whether mappings may promise more memory than there is: 0, 1, 2'),
   int('panic_on_oom', 0, 'kept, without effect'),
-  int('oom_kill_allocating_task', 0, 'kept, without effect'),
+  int('oom_kill_allocating_task', 0, 'out of memory: 1 kills who asked, 0 who has most'),
   int('oom_dump_tasks', 0, 'kept, without effect'),
   int('overcommit_ratio', 50, 'percentage of memory in the commit limit'),
   int('page-cluster', 3, 'log2 of the pages that a swap-in reads ahead', {
@@ -399,7 +404,9 @@ export const sysctl_files: readonly FileRow<Machine>[] = [
   min_free_kbytes,
   percpu_pagelist_fraction,
   int('max_map_count', 65530, 'mappings that one process may have', { min: 0 }),
-  int('laptop_mode', 0, 'kept, without effect', { jiffies: true }),
+  int('laptop_mode', 0, 'seconds; when not 0, reclaim leaves dirty pages to the flusher', {
+    jiffies: true,
+  }),
   int('block_dump', 0, 'kept, without effect'),
   int('vfs_cache_pressure', 100, 'how much reclaim prefers inodes and dentries'),
   int('legacy_va_layout', 0, 'kept, without effect'),
@@ -419,7 +426,7 @@ export const sysctl_files: readonly FileRow<Machine>[] = [
   int('stat_interval', HZ, 'seconds between foldings of counters; kept, counters are exact here', {
     jiffies: true,
   }),
-  ulong('mmap_min_addr', 4096n, 'lowest address that a process may map'),
+  ulong('mmap_min_addr', 4096n, 'lowest address that a process may map; kept'),
   numa_zonelist_order,
   int('vdso_enabled', 2, 'kept, without effect', { when: x86 }),
   int('highmem_is_dirtyable', 0, 'whether high memory counts for dirty limits', {
