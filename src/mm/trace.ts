@@ -1,11 +1,14 @@
 /**
  * The tracepoints that the shared mechanics fire, one row each. Kernels print them (their
  * trace.ts); a kernel adds events of its own to this object's table.
- * Linux: include/trace/events/kmem.h.
+ * Linux: include/trace/events/kmem.h; compaction.h for the rows of kernels after 2.6.35, which had no
+ * tracepoints of compaction.
  */
-import { Tracepoint } from '../lib/tracepoint.ts';
+import { type TraceListener, Tracepoint } from '../lib/tracepoint.ts';
 
 export class MmTrace {
+  /** What a kernel's tracing has subscribed, by the event's name, so that it can unsubscribe. */
+  readonly listeners: Map<string, TraceListener> = new Map();
   /** (pfn or -1, order, gfp, migratetype): end of every request that got past the early checks. */
   readonly mm_page_alloc = new Tracepoint('mm_page_alloc');
   /** (pfn, order): every page or block freed. */
@@ -33,4 +36,29 @@ export class MmTrace {
   readonly kmem_cache_free = new Tracepoint('kmem_cache_free');
   /** (old pfn, new pfn): a page's contents and mappings have moved. Ours, not in 2.6.35. */
   readonly pageblock_page_moved = new Tracepoint('pageblock_page_moved');
+
+  /** (migrate pfn, free pfn, sync). */
+  readonly mm_compaction_begin = new Tracepoint('mm_compaction_begin');
+  /** (migrate pfn, free pfn, sync, status). */
+  readonly mm_compaction_end = new Tracepoint('mm_compaction_end');
+  /** (start pfn, end pfn, nr_scanned, nr_taken). */
+  readonly mm_compaction_isolate_migratepages = new Tracepoint(
+    'mm_compaction_isolate_migratepages',
+  );
+  /** (start pfn, end pfn, nr_scanned, nr_taken). */
+  readonly mm_compaction_isolate_freepages = new Tracepoint('mm_compaction_isolate_freepages');
+  /** (nr_migrated, nr_failed). */
+  readonly mm_compaction_migratepages = new Tracepoint('mm_compaction_migratepages');
+  /** (order, gfp, priority). */
+  readonly mm_compaction_try_to_compact_pages = new Tracepoint(
+    'mm_compaction_try_to_compact_pages',
+  );
+  /** (zone id, order, result). */
+  readonly mm_compaction_finished = new Tracepoint('mm_compaction_finished');
+  /** (zone id, order, result). */
+  readonly mm_compaction_suitable = new Tracepoint('mm_compaction_suitable');
+  /** (zone id, order, order failed, considered, defer shift). */
+  readonly mm_compaction_deferred = new Tracepoint('mm_compaction_deferred');
+  readonly mm_compaction_defer_compaction = new Tracepoint('mm_compaction_defer_compaction');
+  readonly mm_compaction_defer_reset = new Tracepoint('mm_compaction_defer_reset');
 }

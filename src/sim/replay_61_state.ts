@@ -9,7 +9,8 @@
 import { migratetype_of_nr } from '../kernels/linux-6.1/gfp.ts';
 import { linux_6_1 } from '../kernels/linux-6.1/profile.ts';
 import { add_to_free_list, free_list_head } from '../mm/buddy.ts';
-import { assemble_machine } from '../mm/mm_init.ts';
+import { MIGRATE_MOVABLE } from '../mm/gfp.ts';
+import { assemble_machine, type ZoneLayout } from '../mm/mm_init.ts';
 import type { Machine, Shape, Zone } from '../mm/mmzone.ts';
 import { NR_FREE_PAGES } from '../mm/vmstat.ts';
 import { diff_list, list_pfns } from './replay_state.ts';
@@ -92,12 +93,28 @@ export function is_zone_61(zone: unknown): boolean {
   );
 }
 
-/** A machine with the recorded zone, at its place, in the recorded state; node 0 has the CPU. */
+/**
+ * A machine with the recorded zone, at its place, in the recorded state; node 0 has the CPU and, if
+ * asked for, free pages for what the emulated kernel itself needs.
+ */
 export function load_zone_61(
   z: RecordedZone61,
   s: RecordedState61,
   sysctl: Record<string, number>,
+  helper_pages = 0,
 ): { m: Machine; zone: Zone } {
+  const top = 2 ** (z.nr_orders - 1);
+  const helper: ZoneLayout[] = [];
+  if (helper_pages > 0) {
+    const below = z.start_pfn >= helper_pages + top;
+    helper.push({
+      nid: z.node === 0 ? 1 : 0,
+      zone_idx: SHAPE_61.ZONE_NORMAL,
+      start_pfn: below ? top : Math.ceil((z.start_pfn + z.spanned) / top) * top,
+      spanned_pages: helper_pages,
+      present_pages: helper_pages,
+    });
+  }
   const m = assemble_machine({
     shape: { ...SHAPE_61, max_order: z.nr_orders, pageblock_order: z.pageblock_order },
     kernel: linux_6_1,
@@ -109,10 +126,14 @@ export function load_zone_61(
         spanned_pages: z.spanned,
         present_pages: z.managed,
       },
+      ...helper,
     ],
   });
   Object.assign(m.sysctl, sysctl);
-  const zone = m.populated_zones[0]!;
+  const zone = m.populated_zones.find((candidate) => candidate.zone_start_pfn === z.start_pfn)!;
+  for (const other of m.populated_zones) {
+    if (other !== zone) free_helper_zone(m, other);
+  }
   zone.watermark.set([z.wm.min, z.wm.low, z.wm.high]);
   zone.lowmem_reserve.set(z.lowmem_reserve);
   for (const pcp of zone.pageset) {
@@ -121,6 +142,17 @@ export function load_zone_61(
   }
   load_state_61(m, zone, s);
   return { m, zone };
+}
+
+/** Makes a whole zone free blocks of the highest order, and its node the CPU's own. */
+function free_helper_zone(m: Machine, zone: Zone): void {
+  const order = m.shape.max_order - 1;
+  const end = zone.zone_start_pfn + zone.spanned_pages;
+  for (let pfn = zone.zone_start_pfn; pfn < end; pfn += 2 ** order) {
+    add_to_free_list(m, zone, pfn, order, MIGRATE_MOVABLE, true);
+  }
+  zone.vm_stat[NR_FREE_PAGES] = zone.spanned_pages;
+  m.cpu_to_node.fill(zone.nid);
 }
 
 function load_state_61(m: Machine, zone: Zone, s: RecordedState61): void {
@@ -170,5 +202,33 @@ export function diff_state_61(m: Machine, zone: Zone, s: RecordedState61): strin
   return (
     diff_list('pageblock type', types, [...zone.pageblock_flags.subarray(0, types.length)]) ??
     diff_list('free pages, watermark boost, highatomic pages', numbers, ours)
+  );
+}
+
+/** The first difference in what compaction remembers: skip bits, cached positions, deferral. */
+export function diff_hints_61(_m: Machine, zone: Zone, s: RecordedState61): string | null {
+  const start = zone.zone_start_pfn;
+  const { cached, defer } = s;
+  const [mig_async, mig_sync] = zone.compact_cached_migrate_pfn;
+  return (
+    diff_list(
+      'cached position (free, async, sync; initial free, migrate)',
+      [cached.free, cached.mig_async, cached.mig_sync, cached.init_free, cached.init_mig],
+      [
+        zone.compact_cached_free_pfn - start,
+        mig_async! - start,
+        mig_sync! - start,
+        zone.compact_init_free_pfn - start,
+        zone.compact_init_migrate_pfn - start,
+      ],
+    ) ??
+    diff_list(
+      'deferral (shift, considered, order failed)',
+      [defer.shift, defer.considered, defer.order_failed],
+      [zone.compact_defer_shift, zone.compact_considered, zone.compact_order_failed],
+    ) ??
+    diff_list('skip bit', [...s.skip].map(Number), [
+      ...zone.pageblock_skip.subarray(0, s.skip.length),
+    ])
   );
 }

@@ -9,6 +9,7 @@ const CHECKS: Record<string, number> = {
   'g1-buddy.jsonl.gz': 659,
   'g1-buddy-user.jsonl.gz': 320,
   'g2-index.jsonl.gz': 1048,
+  'g3-compaction.jsonl.gz': 125,
 };
 
 for (const path of list_recordings('debian-6.1', '.jsonl.gz')) {

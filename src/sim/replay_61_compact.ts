@@ -1,0 +1,303 @@
+/**
+ * Replays recorded compactions of 6.1: every scanner step, every move in order, and what is left.
+ *
+ * A record has the zone before, and one or more steps: the trigger, the tracepoints of the zone in
+ * order, the moves, the zone afterwards, the counters that changed. The zone is rebuilt (user pages
+ * belong to a simulated process, replay_pages.ts) and the trigger is repeated. Of each step these are
+ * checks: events, moves, lists (free lists, pageblock types), hints (skip bits, cached positions,
+ * deferral), counters. After a difference the next step starts from the recorded state.
+ *
+ * Not in the recordings: which of the kernel's own pages are compound. The scanners count a compound
+ * page once, so in ranges with such pages a smaller count of scanned pages than ours is accepted, and
+ * compact_*_scanned may be smaller by no more than those. Schema: README of debian-6.1, g3 and g4.
+ */
+import {
+  compact_nodes,
+  compact_result_names,
+  compact_store,
+} from '../kernels/linux-6.1/compaction.ts';
+import { run_job } from '../lib/kthread.ts';
+import type { KernelProfile, Machine, Shape, Zone } from '../mm/mmzone.ts';
+import { LRU_INACTIVE_ANON, LRU_UNEVICTABLE, NR_LRU_LISTS } from '../mm/mmzone.ts';
+import {
+  PG_head,
+  PG_lru,
+  PG_mlocked,
+  PG_swapbacked,
+  PG_tail,
+  PG_unevictable,
+  PG_uptodate,
+} from '../mm/page_flags.ts';
+import {
+  COMPACTFAIL,
+  COMPACTFREE_SCANNED,
+  COMPACTISOLATED,
+  COMPACTMIGRATE_SCANNED,
+  COMPACTSTALL,
+  COMPACTSUCCESS,
+  PGMIGRATE_FAIL,
+  PGMIGRATE_SUCCESS,
+} from '../mm/vmstat.ts';
+import type { Tally } from './replay.ts';
+import {
+  diff_hints_61,
+  diff_state_61,
+  is_zone_61,
+  load_zone_61,
+  type RecordedState61,
+  type RecordedZone61,
+} from './replay_61_state.ts';
+import { Owners, type PageRun } from './replay_pages.ts';
+import { diff_list } from './replay_state.ts';
+
+type Event = [string, ...(number | string)[]];
+
+interface Step {
+  trigger: string;
+  after: RecordedState61;
+  events: Event[];
+  moves: { src: number[]; dst: number[] };
+  vmstat: Record<string, number>;
+}
+
+interface LayoutRecord {
+  t: 'layout';
+  id: string;
+  zone: RecordedZone61;
+  sysctl: Record<string, number>;
+  before: RecordedState61;
+  steps: Step[];
+}
+
+/** True when the first record of a file is a layout with triggers. */
+export function is_layout_61(first: Record<string, unknown>): boolean {
+  return first['t'] === 'layout' && is_zone_61(first['zone']) && Array.isArray(first['steps']);
+}
+
+/** Pages of the node that serves page tables and the like: enough for any recorded zone. */
+const HELPER_PAGES = 4096;
+
+/** Vmstat rows that a compaction changes, by their number here. */
+const COUNTERS: Record<string, number> = {
+  pgmigrate_success: PGMIGRATE_SUCCESS,
+  pgmigrate_fail: PGMIGRATE_FAIL,
+  compact_isolated: COMPACTISOLATED,
+  compact_stall: COMPACTSTALL,
+  compact_fail: COMPACTFAIL,
+  compact_success: COMPACTSUCCESS,
+};
+const SCANNED: Record<string, number> = {
+  compact_migrate_scanned: COMPACTMIGRATE_SCANNED,
+  compact_free_scanned: COMPACTFREE_SCANNED,
+};
+
+/** A user page by its letter: [flags, count, mapcount, LRU list]. */
+const USER = PG_lru | PG_swapbacked | PG_uptodate;
+const LETTERS: Record<string, [number, number, number, number]> = {
+  M: [USER, 1, 1, LRU_INACTIVE_ANON],
+  L: [USER | PG_mlocked | PG_unevictable, 1, 1, LRU_UNEVICTABLE],
+  P: [USER, 2, 1, LRU_INACTIVE_ANON],
+  l: [USER, 1, 1, LRU_INACTIVE_ANON],
+};
+
+/** Gives the pages of the map their owners. */
+function load_map(m: Machine, zone: Zone, map: string): void {
+  const p = m.memmap;
+  const pages: PageRun[] = [];
+  const lru: number[][] = Array.from({ length: NR_LRU_LISTS }, () => []);
+  for (let rel = 0; rel < map.length; rel++) {
+    const page = LETTERS[map[rel]!];
+    if (page === undefined) continue;
+    pages.push([rel, 1, page[0], page[1], page[2], 1]);
+    lru[page[3]]!.push(rel);
+  }
+  new Owners(m, zone).load({ pages, lru }, new Set());
+  // Huge pages: a pageblock of nothing but their letters.
+  const order = m.shape.pageblock_order;
+  const start = zone.zone_start_pfn;
+  for (let rel = 0; rel + 2 ** order <= map.length; rel += 2 ** order) {
+    if (!/^[TcH]+$/.test(map.slice(rel, rel + 2 ** order))) continue;
+    const head = start + rel;
+    p.flags[head]! |= PG_head;
+    p.private_[head + 1] = order;
+    for (let pfn = head + 1; pfn < head + 2 ** order; pfn++) {
+      p.flags[pfn]! |= PG_tail;
+      p.index[pfn] = head;
+    }
+  }
+}
+
+/** One layout being replayed. */
+class CompactReplay61 {
+  readonly m: Machine;
+  readonly zone: Zone;
+  private events: Event[] = [];
+  private src: number[] = [];
+  private dst: number[] = [];
+  private moved = 0;
+  private counters: Float64Array;
+
+  constructor(record: LayoutRecord, state: RecordedState61) {
+    const { m, zone } = load_zone_61(record.zone, state, record.sysctl, HELPER_PAGES);
+    this.m = m;
+    this.zone = zone;
+    load_map(m, zone, state.map ?? '');
+    this.counters = m.vm_events.slice();
+    this.subscribe();
+  }
+
+  private subscribe(): void {
+    const { trace } = this.m;
+    const start = this.zone.zone_start_pfn;
+    // Of runs over other zones, nothing is recorded; each begins with the test of its zone.
+    let other_zone = false;
+    const add = (...event: Event): void => {
+      if (other_zone) return;
+      this.flush_moved();
+      this.events.push(event);
+    };
+    const mode = (sync: number): string => (sync !== 0 ? 'sync' : 'async');
+    trace.pageblock_page_moved.subscribe((from, to) => {
+      this.src.push(from - start);
+      this.dst.push(to - start);
+      this.moved++;
+    });
+    trace.mm_compaction_begin.subscribe((migrate, free, sync) =>
+      add('begin', migrate - start, free - start, mode(sync)),
+    );
+    trace.mm_compaction_end.subscribe((migrate, free, sync, status) =>
+      add('end', migrate - start, free - start, mode(sync), compact_result_names[status]!),
+    );
+    trace.mm_compaction_isolate_migratepages.subscribe((from, to, scanned, taken) =>
+      add('isolate_migrate', from - start, to - start, scanned, taken),
+    );
+    trace.mm_compaction_isolate_freepages.subscribe((from, to, scanned, taken) =>
+      add('isolate_free', from - start, to - start, scanned, taken),
+    );
+    trace.mm_compaction_migratepages.subscribe((ok, failed) => add('migrated', ok, failed));
+    trace.mm_compaction_try_to_compact_pages.subscribe((order, _gfp, prio) =>
+      add('try', order, prio),
+    );
+    trace.mm_compaction_suitable.subscribe((zone, order, ret) => {
+      other_zone = zone !== this.zone.id;
+      add('suitable', order, compact_result_names[ret]!);
+    });
+    trace.mm_compaction_finished.subscribe((_zone, order, ret) => {
+      const name = compact_result_names[ret]!;
+      if (name !== 'continue') add('finished', order, name);
+    });
+    for (const name of ['deferred', 'defer_compaction', 'defer_reset'] as const) {
+      trace[`mm_compaction_${name}`].subscribe((_zone, order, failed, considered, shift) =>
+        add(name, order, failed, considered, 2 ** shift),
+      );
+    }
+  }
+
+  private flush_moved(): void {
+    if (this.moved > 0) this.events.push(['moved', this.moved]);
+    this.moved = 0;
+  }
+
+  /** Repeats what the recorder did; false when this trigger is not known. */
+  run(trigger: string): boolean {
+    this.events = [];
+    this.src = [];
+    this.dst = [];
+    this.counters = this.m.vm_events.slice();
+    if (trigger === 'node') run_job(compact_store(this.m, this.zone.nid));
+    else if (trigger === 'sysctl') run_job(compact_nodes(this.m));
+    else return false;
+    this.flush_moved();
+    return true;
+  }
+
+  /** Pages fewer than ours that each counter of scanned pages may have, by its name. */
+  private readonly slack: Record<string, number> = {};
+
+  /** The kernel's own pages in a range of the map: they may be parts of compound pages. */
+  diff_events(recorded: readonly Event[], map: string): string | null {
+    for (const name of Object.keys(SCANNED)) this.slack[name] = 0;
+    const n = Math.max(recorded.length, this.events.length);
+    for (let i = 0; i < n; i++) {
+      const theirs = normalize(recorded[i]);
+      const ours = this.events[i];
+      if (theirs !== undefined && ours !== undefined && same_but_scanned(theirs, ours)) {
+        const less = (ours[3] as number) - (theirs[3] as number);
+        const range = map.slice(theirs[1] as number, theirs[2] as number);
+        const kernel_pages = range.length - range.replaceAll(/[kRnUV]/g, '').length;
+        if (less >= 0 && less <= kernel_pages) {
+          const migrate = theirs[0] === 'isolate_migrate';
+          this.slack[migrate ? 'compact_migrate_scanned' : 'compact_free_scanned']! += less;
+          continue;
+        }
+      }
+      if (JSON.stringify(theirs) === JSON.stringify(ours)) continue;
+      return `event ${i}: recorded ${JSON.stringify(theirs)}, ours ${JSON.stringify(ours)}`;
+    }
+    return null;
+  }
+
+  diff_moves(moves: { src: number[]; dst: number[] }): string | null {
+    return diff_list('source', moves.src, this.src) ?? diff_list('target', moves.dst, this.dst);
+  }
+
+  diff_counters(vmstat: Record<string, number>): string | null {
+    for (const [name, event] of Object.entries({ ...COUNTERS, ...SCANNED })) {
+      const ours = this.m.vm_events[event]! - this.counters[event]! - (this.slack[name] ?? 0);
+      const theirs = vmstat[name] ?? 0;
+      if (ours !== theirs) return `${name}: recorded ${theirs}, ours ${ours}`;
+    }
+    return null;
+  }
+}
+
+/** A recorded event without what a replay cannot know: the task, the text of a gfp mask. */
+function normalize(event: Event | undefined): Event | undefined {
+  if (event === undefined) return undefined;
+  if (event[0] === 'begin') return event.slice(0, 4) as Event;
+  if (event[0] === 'try') return ['try', event[1]!, event[3]!];
+  return event;
+}
+
+function same_but_scanned(a: Event, b: Event): boolean {
+  if (a[0] !== 'isolate_migrate' && a[0] !== 'isolate_free') return false;
+  return a[0] === b[0] && a[1] === b[1] && a[2] === b[2] && a[4] === b[4];
+}
+
+/** Replays a whole file; five checks per step. */
+export function verify_layouts_61(
+  records: readonly Record<string, unknown>[],
+  _kernel: KernelProfile,
+  _shape: Shape,
+  tally: Tally,
+): void {
+  for (const r of records) {
+    const record = r as unknown as LayoutRecord;
+    let state = record.before;
+    let replay: CompactReplay61 | null = null;
+    for (let i = 0; i < record.steps.length; i++) {
+      const step = record.steps[i]!;
+      const label = `${record.id} step ${i + 1}`;
+      replay ??= new CompactReplay61(record, state);
+      if (!replay.run(step.trigger)) {
+        tally.fail(label, `unknown trigger '${step.trigger}'`);
+        break;
+      }
+      const { m, zone } = replay;
+      const diffs = [
+        replay.diff_events(step.events, state.map ?? ''),
+        replay.diff_moves(step.moves),
+        diff_state_61(m, zone, step.after),
+        diff_hints_61(m, zone, step.after),
+        // With compact_memory the recorded counters have the other nodes in them.
+        step.trigger === 'sysctl' ? null : replay.diff_counters(step.vmstat),
+      ];
+      const aspects = ['events', 'moves', 'lists', 'hints', 'counters'];
+      diffs.forEach((diff, n) => {
+        tally.check(`${label} ${aspects[n]}`, diff);
+      });
+      if (diffs.some((diff) => diff !== null)) replay = null;
+      state = step.after;
+    }
+  }
+}
