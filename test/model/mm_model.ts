@@ -16,11 +16,12 @@ import { debug_vm, dump_page } from '../../src/mm/debug_vm.ts';
 import { create_process, do_exit, do_fork } from '../../src/mm/fork.ts';
 import { lru_add_drain_all } from '../../src/mm/lru.ts';
 import { do_madvise, do_mlock, do_mprotect, MADV_DONTNEED } from '../../src/mm/madvise.ts';
-import { read_tag, write_tag } from '../../src/mm/memory.ts';
+import { access_page, read_tag, write_tag } from '../../src/mm/memory.ts';
 import type { Task } from '../../src/mm/mm_types.ts';
-import { do_mmap, do_munmap, MAP_ANONYMOUS, MAP_PRIVATE } from '../../src/mm/mmap.ts';
+import { do_mmap, do_munmap, MAP_ANONYMOUS, MAP_PRIVATE, MAP_SHARED } from '../../src/mm/mmap.ts';
 import type { Machine } from '../../src/mm/mmzone.ts';
 import { rmap_walk } from '../../src/mm/rmap.ts';
+import { open_for_map } from '../../src/sim/open_for_map.ts';
 import { naive_mappings } from '../oracle/naive_rmap.ts';
 import type { Model, ModelOptions } from './model.ts';
 import { Random } from './random.ts';
@@ -38,6 +39,7 @@ const ROOT = { uid: 0, gid: 0, pid: 1 };
 const ENOMEM = -12;
 const EFAULT = -14;
 const EAGAIN = -11;
+const EIO = -5;
 const ENOSPC = -28;
 
 interface Page {
@@ -46,10 +48,20 @@ interface Page {
   locked: boolean;
 }
 
+/** A file that a process maps: where, which part, and how. */
+interface FileArea {
+  start: number;
+  len: number;
+  file: File;
+  pgoff: number;
+  shared: boolean;
+}
+
 interface Process {
   task: Task;
-  /** By virtual page: every page that is mapped. */
+  /** By virtual page: every anonymous page that is mapped. */
   pages: Map<number, Page>;
+  maps: FileArea[];
 }
 
 interface File {
@@ -132,7 +144,7 @@ class MmRun {
       this.spawn();
       return;
     }
-    switch (random.weighted([30, 30, 6, 4, 4, 3, 2, 2, 2, 2])) {
+    switch (random.weighted([30, 30, 6, 4, 4, 3, 2, 2, 2, 2, 5, 14, 2])) {
       case 0:
         this.write_pages();
         break;
@@ -160,15 +172,74 @@ class MmRun {
       case 8:
         if (this.processes.length < 8) this.spawn();
         break;
-      default:
+      case 9:
         if (this.processes.length > 2) this.exit();
+        break;
+      case 10:
+        this.map_file();
+        break;
+      case 11:
+        this.touch_file();
+        break;
+      default:
+        this.unmap_file();
+    }
+  }
+
+  private map_file(): void {
+    const { m, random } = this;
+    const p = random.pick(this.processes);
+    const named = this.files.filter((f) => f.name !== null);
+    if (p.maps.length > 6 || named.length === 0) return;
+    const file = random.pick(named);
+    const mapped = open_for_map(m, `/disk/${file.name}`, true);
+    if (typeof mapped === 'number') {
+      assert.equal(mapped, ENOMEM);
+      return;
+    }
+    const shared = random.one_in(2);
+    const pgoff = random.below(60);
+    const len = random.range(1, 60);
+    const flags = shared ? MAP_SHARED : MAP_PRIVATE;
+    const start = do_mmap(m, p.task.mm!, mapped, 0, len, 3, flags, pgoff);
+    if (start < 0) {
+      assert.equal(start, ENOMEM);
+      mapped.open?.release();
+      return;
+    }
+    p.maps.push({ start, len, file, pgoff, shared });
+  }
+
+  /** Reads or writes a few pages of a mapped file; behind its end that is a bus error. */
+  private touch_file(): void {
+    const { m, random } = this;
+    const p = random.pick(this.processes);
+    if (p.maps.length === 0) return;
+    const area = random.pick(p.maps);
+    for (let tries = random.range(1, 8); tries > 0; tries--) {
+      const i = random.below(area.len);
+      const err = access_page(m, p.task, area.start + i, random.one_in(2));
+      const inside = (area.pgoff + i) * 4096 < area.file.size;
+      const busy = err === EAGAIN && this.job !== null;
+      if (err !== ENOMEM && !busy) assert.equal(err, inside ? 0 : EIO, `page ${area.pgoff + i}`);
+    }
+  }
+
+  private unmap_file(): void {
+    const p = this.random.pick(this.processes);
+    if (p.maps.length === 0) return;
+    const [area] = p.maps.splice(this.random.below(p.maps.length), 1);
+    const err = do_munmap(this.m, p.task.mm!, area!.start, area!.len);
+    if (err !== 0) {
+      assert.equal(err, ENOMEM);
+      p.maps.push(area!);
     }
   }
 
   private spawn(): void {
     const task = create_process(this.m, 'model');
     if (typeof task === 'number') assert.equal(task, ENOMEM);
-    else this.processes.push({ task, pages: new Map() });
+    else this.processes.push({ task, pages: new Map(), maps: [] });
   }
 
   private fork(): void {
@@ -181,7 +252,7 @@ class MmRun {
     const pages: Map<number, Page> = new Map();
     // Locks are not inherited.
     for (const [vpn, page] of parent.pages) pages.set(vpn, { ...page, locked: false });
-    this.processes.push({ task, pages });
+    this.processes.push({ task, pages, maps: [...parent.maps] });
   }
 
   private exit(): void {
