@@ -4,5 +4,12 @@ import { compaction_model } from './compaction_model.ts';
 import { disk_model } from './disk_model.ts';
 import { mm_model } from './mm_model.ts';
 import type { Model } from './model.ts';
+import { reclaim_model } from './reclaim_model.ts';
 
-export const MODELS: readonly Model[] = [allocator_model, compaction_model, mm_model, disk_model];
+export const MODELS: readonly Model[] = [
+  allocator_model,
+  compaction_model,
+  mm_model,
+  disk_model,
+  reclaim_model,
+];
