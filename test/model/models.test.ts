@@ -8,7 +8,12 @@ import { run_model } from './model.ts';
 import { MODELS } from './models.ts';
 
 /** Events per shape: a second or two each. PAGEBLOCK_FUZZ_SEED and _EVENTS override. */
-const EVENTS: Record<string, number> = { allocator: 30_000, compaction: 60_000, mm: 8_000 };
+const EVENTS: Record<string, number> = {
+  allocator: 30_000,
+  compaction: 60_000,
+  mm: 8_000,
+  reclaim: 1_500,
+};
 const seed = Number(process.env['PAGEBLOCK_FUZZ_SEED'] ?? 1);
 
 for (const model of MODELS) {
