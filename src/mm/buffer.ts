@@ -570,7 +570,7 @@ export function __bread(m: Machine, bdev: AddressSpace, block: number, read: boo
   const b = m.buffer_heads;
   const nr = 2 ** m.shape.page_shift / BLOCK_SIZE;
   const index = Math.floor(block / nr);
-  const pfn = grab_cache_page_write_begin(m, bdev, index);
+  const pfn = grab_cache_page_write_begin(m, bdev, index, true);
   if (pfn < 0) return pfn;
   let err = 0;
   let found = 0;

@@ -62,8 +62,10 @@ export type { BlockDevice } from './block_device.ts';
 /** writepage's answer when the page should stay active; it is still locked then (fs.h). */
 export const AOP_WRITEPAGE_ACTIVATE = 0x80000;
 
-/** Pages that the flusher writes of one mapping before it looks at the next (fs-writeback.c). */
-const MAX_WRITEBACK_PAGES = 1024;
+/** Pages that the flusher writes between two pauses: about half a millisecond's work. */
+const WRITEBACK_STEP = 128;
+/** What PGPGIN and PGPGOUT count: sectors. Kernels print KiB. */
+const SECTOR = 512;
 /** Pages looked up together: a pagevec's worth. */
 const PAGEVEC = 14;
 
@@ -205,7 +207,7 @@ export function submit_bio(m: Machine, q: BlockQueue, building = -1): void {
   const err = q.device.write(q.bounce.subarray(0, bytes), q.bio_offset);
   q.writes++;
   q.written_bytes += bytes;
-  count_vm_events(m, PGPGOUT, bytes / 1024);
+  count_vm_events(m, PGPGOUT, bytes / SECTOR);
   const start = Math.max(q.busy_until, m.clock.now_ms);
   q.busy_until = start + q.ms_per_request + bytes / q.bytes_per_ms;
   const done_at = q.busy_until;
@@ -252,7 +254,7 @@ export function submit_read(m: Machine, q: BlockQueue, offset: number, bytes: nu
   const err = q.device.read(q.bounce.subarray(0, bytes), offset);
   q.reads++;
   q.read_bytes += bytes;
-  count_vm_events(m, PGPGIN, bytes / 1024);
+  count_vm_events(m, PGPGIN, bytes / SECTOR);
   return err;
 }
 
@@ -497,29 +499,40 @@ function ratelimit_pages(m: Machine): number {
  * it holds again (balance_dirty_pages_ratelimited, balance_dirty_pages).
  */
 export function balance_dirty_pages_ratelimited(m: Machine): void {
-  if (++m.writeback.ratelimit < ratelimit_pages(m)) return;
-  m.writeback.ratelimit = 0;
-  balance_dirty_pages(m);
+  const { writeback } = m;
+  if (++writeback.ratelimit < ratelimit_pages(m)) return;
+  const dirtied = writeback.ratelimit;
+  writeback.ratelimit = 0;
+  balance_dirty_pages(m, dirtied);
 }
 
-function balance_dirty_pages(m: Machine): void {
-  const dirty = nr_dirty(m);
-  const background = background_thresh(m);
-  if (dirty > background) m.writeback.background_requested = true;
+/** Half as much again as the caller dirtied: so a crowd of writers gets the amount down. */
+function sync_writeback_pages(dirtied: number): number {
+  return dirtied + Math.floor(dirtied / 2);
+}
+
+function exceeds_dirty_thresh(m: Machine, limit: number): boolean {
+  return nr_dirty(m) + global_page_state(m, NR_WRITEBACK) > limit;
+}
+
+function balance_dirty_pages(m: Machine, dirtied: number): void {
+  if (nr_dirty(m) > background_thresh(m)) m.writeback.background_requested = true;
   const limit = dirty_thresh(m);
-  if (dirty + global_page_state(m, NR_WRITEBACK) <= limit) return;
-  // Half-way down to the background limit, as the loop in Linux does, but at most what there is.
-  const goal = Math.floor((background + limit) / 2);
+  if (!exceeds_dirty_thresh(m, limit)) return;
   complete_writeback(m);
-  for (const mapping of [...m.writeback.b_dirty.values()]) {
-    if (nr_dirty(m) <= goal) break;
-    writeback_single_inode(m, mapping, MAX_WRITEBACK_PAGES, false);
+  const { b_dirty } = m.writeback;
+  let left = sync_writeback_pages(dirtied);
+  let mappings = b_dirty.size;
+  // What is not clean afterwards goes to the end of the list.
+  for (const mapping of b_dirty.values()) {
+    if (mappings-- <= 0 || left <= 0 || !exceeds_dirty_thresh(m, limit)) break;
+    left -= writeback_single_inode(m, mapping, left, false);
   }
   blk_flush_plug(m);
+  // The writer would sleep here until the disk has done as much.
   for (const q of m.block_devices) {
-    while (q.count > 0 && nr_dirty(m) + global_page_state(m, NR_WRITEBACK) > limit) {
-      end_oldest(m, q);
-    }
+    let n = sync_writeback_pages(dirtied);
+    while (n-- > 0 && q.count > 0 && exceeds_dirty_thresh(m, limit)) end_oldest(m, q);
   }
 }
 
@@ -539,7 +552,7 @@ function* wb_writeback(
     // What was destroyed or cleaned between two slices is not on the list any more.
     while (m.writeback.b_dirty.get(mapping.id) === mapping && mapping.dirtied_when <= before) {
       if (nr_dirty(m) <= stop || written >= max) return written;
-      const nr = writeback_single_inode(m, mapping, MAX_WRITEBACK_PAGES, false);
+      const nr = writeback_single_inode(m, mapping, WRITEBACK_STEP, false);
       blk_flush_plug(m);
       written += nr;
       yield;
@@ -584,14 +597,12 @@ export function* flusher_tick(m: Machine): Job {
 /** Writes everything that is dirty and waits for it (fs/sync.c: sys_sync). Returns pages written. */
 export function* sync_filesystems(m: Machine): Job {
   let written = 0;
-  // Writing inodes dirties metadata: the second round gets it.
+  // Writing inodes dirties metadata, pages under write-back are passed over: once more gets all.
   for (let round = 0; round < 2; round++) {
     written += yield* wb_writeback(m, -1, Number.MAX_SAFE_INTEGER);
+    blk_flush_plug(m);
+    for (const q of m.block_devices) complete_writes(m, q, Number.MAX_SAFE_INTEGER);
   }
-  blk_flush_plug(m);
-  for (const q of m.block_devices) {
-    while (q.count > 0) end_oldest(m, q);
-    q.device.flush();
-  }
+  for (const q of m.block_devices) q.device.flush();
   return written;
 }
