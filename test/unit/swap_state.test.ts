@@ -1,0 +1,220 @@
+/** Swap areas, the swap cache, and pages that go out and come back with their contents. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { EINVAL } from '../../src/lib/errno.ts';
+import { Prng } from '../../src/lib/prng.ts';
+import { debug_vm } from '../../src/mm/debug_vm.ts';
+import { do_exit } from '../../src/mm/fork.ts';
+import {
+  isolate_lru_page,
+  lru_add_drain_all,
+  put_page,
+  putback_lru_page,
+} from '../../src/mm/lru.ts';
+import { do_madvise, MADV_DONTNEED } from '../../src/mm/madvise.ts';
+import { read_tag, write_tag } from '../../src/mm/memory.ts';
+import { MM_ANONPAGES, MM_SWAPENTS, type Task } from '../../src/mm/mm_types.ts';
+import type { Machine } from '../../src/mm/mmzone.ts';
+import { PageSwapCache, trylock_page, unlock_page } from '../../src/mm/page.ts';
+import {
+  get_pte,
+  pte_present,
+  pte_to_swp_entry,
+  swp_entry,
+  swp_offset,
+} from '../../src/mm/page_table.ts';
+import { clear_page_dirty_for_io } from '../../src/mm/page_writeback.ts';
+import { SWAP_SUCCESS, TTU_IGNORE_ACCESS, TTU_UNMAP, try_to_unmap } from '../../src/mm/rmap.ts';
+import {
+  add_to_swap,
+  delete_from_swap_cache,
+  get_swap_page,
+  lookup_swap_cache,
+  swap_duplicate,
+  swap_free,
+  swap_writepage,
+  swapcache_free,
+  swapon,
+} from '../../src/mm/swap_state.ts';
+import { PGMAJFAULT, PSWPIN, PSWPOUT } from '../../src/mm/vmstat.ts';
+import { fill, fork, frame, map_anon, migrate, process, small_machine } from './process_machine.ts';
+
+/** Writes a mapped page out and frees its frame, as reclaim does. */
+function swap_out(m: Machine, pfn: number): void {
+  lru_add_drain_all(m);
+  assert.equal(isolate_lru_page(m, pfn), 0);
+  assert.ok(trylock_page(m.memmap, pfn));
+  if (!PageSwapCache(m.memmap, pfn)) assert.ok(add_to_swap(m, pfn));
+  assert.equal(try_to_unmap(m, pfn, TTU_UNMAP | TTU_IGNORE_ACCESS), SWAP_SUCCESS);
+  // A clean page in the cache is what its slot holds.
+  if (clear_page_dirty_for_io(m, pfn)) {
+    assert.equal(swap_writepage(m, pfn), 0);
+    assert.ok(trylock_page(m.memmap, pfn));
+  }
+  // The slot keeps its users; only the cache lets go.
+  delete_from_swap_cache(m, pfn);
+  unlock_page(m.memmap, pfn);
+  putback_lru_page(m, pfn);
+  lru_add_drain_all(m);
+}
+
+const entry_of = (task: Task, vpn: number): number => {
+  const pte = get_pte(task.mm!, vpn);
+  assert.ok(pte !== 0 && !pte_present(pte), 'a swap entry');
+  return pte_to_swp_entry(pte);
+};
+
+test('slots: the header is never used, all others are, freed ones come back', () => {
+  const m = small_machine();
+  assert.equal(get_swap_page(m), 0, 'no area');
+  assert.equal(swapon(m, '/dev/vdb', 1), -EINVAL);
+  assert.equal(swapon(m, '/dev/vdb', 600), 0);
+  assert.equal(swapon(m, '/dev/vdc', 10), 1);
+  assert.equal(m.nr_swap_pages, 608);
+  const seen = new Set<number>();
+  for (let i = 0; i < 608; i++) {
+    const entry = get_swap_page(m);
+    assert.ok(entry > 0 && swp_offset(entry) > 0 && !seen.has(entry));
+    seen.add(entry);
+  }
+  assert.equal(get_swap_page(m), 0);
+  assert.equal(m.nr_swap_pages, 0);
+  for (const entry of seen) swapcache_free(m, entry);
+  assert.equal(m.nr_swap_pages, 608);
+  // The search goes on behind the last slot; then it begins a whole free run of 256.
+  const entry = get_swap_page(m);
+  swapcache_free(m, entry);
+  assert.equal(swap_duplicate(m, swp_entry(0, 5)), -2);
+  assert.equal(swap_duplicate(m, swp_entry(5, 5)), -22);
+});
+
+test('a page goes out, its frame is free, and it comes back with its contents', () => {
+  const m = small_machine();
+  swapon(m, '/dev/vdb', 1024);
+  const a = process(m);
+  const vpn = map_anon(m, a, 40);
+  fill(m, a, vpn, 40, 500);
+  const b = fork(m, a);
+  for (let i = 0; i < 40; i++) swap_out(m, frame(a, vpn + i));
+  assert.deepEqual([...a.mm!.rss_stat], [0, 1, 40]);
+  assert.equal(m.nr_swap_pages, 1023 - 40);
+  assert.equal(m.vm_events[PSWPOUT], 40);
+  debug_vm(m);
+  const major = m.vm_events[PGMAJFAULT]!;
+  assert.equal(read_tag(m, a, vpn + 9), 509);
+  assert.equal(m.vm_events[PGMAJFAULT], major + 1);
+  // Read-around brought the neighbours: they are in the cache.
+  const around = m.vm_events[PSWPIN]!;
+  assert.ok(around > 1 && around <= 8, `${around} slots were read`);
+  for (let i = 0; i < 40; i++) {
+    assert.equal(read_tag(m, a, vpn + i), 500 + i);
+    assert.equal(write_tag(m, b, vpn + i, 900 + i), 0);
+  }
+  for (let i = 0; i < 40; i++) assert.equal(read_tag(m, a, vpn + i), 500 + i);
+  debug_vm(m);
+  // A write takes a page of a sole owner out of the cache.
+  do_exit(m, b, 0);
+  assert.ok(PageSwapCache(m.memmap, frame(a, vpn)));
+  assert.equal(write_tag(m, a, vpn, 1), 0);
+  assert.ok(!PageSwapCache(m.memmap, frame(a, vpn)));
+  do_exit(m, a, 0);
+  lru_add_drain_all(m);
+  debug_vm(m);
+  assert.equal(m.nr_swap_pages, 1023, 'all slots are free');
+});
+
+test('the last user of a slot frees it, and the cached page with it', () => {
+  const m = small_machine();
+  swapon(m, '/dev/vdb', 64);
+  const a = process(m);
+  const vpn = map_anon(m, a, 2);
+  fill(m, a, vpn, 2, 5);
+  swap_out(m, frame(a, vpn));
+  swap_out(m, frame(a, vpn + 1));
+  const b = fork(m, a);
+  const entry = entry_of(a, vpn);
+  assert.equal(entry_of(b, vpn), entry);
+  assert.equal(do_madvise(m, a.mm!, vpn, 1, MADV_DONTNEED), 0);
+  assert.equal(m.nr_swap_pages, 61);
+  assert.equal(read_tag(m, b, vpn), 5);
+  const cached = lookup_swap_cache(m, entry);
+  assert.equal(cached, frame(b, vpn));
+  put_page(m, cached);
+  assert.equal(do_madvise(m, b.mm!, vpn, 1, MADV_DONTNEED), 0);
+  assert.equal(m.nr_swap_pages, 62);
+  assert.equal(read_tag(m, b, vpn), 0);
+  assert.throws(() => swap_free(m, entry), /no user/);
+  debug_vm(m);
+});
+
+test('migration of a mapped page in swap cache leaves swap entries, and loses nothing', () => {
+  const m = small_machine();
+  swapon(m, '/dev/vdb', 64);
+  const a = process(m);
+  const vpn = map_anon(m, a, 1);
+  fill(m, a, vpn, 1, 5);
+  lru_add_drain_all(m);
+  const old = frame(a, vpn);
+  assert.ok(trylock_page(m.memmap, old));
+  assert.ok(add_to_swap(m, old));
+  unlock_page(m.memmap, old);
+  assert.equal(migrate(m, [old]), 0);
+  const entry = entry_of(a, vpn);
+  assert.deepEqual([a.mm!.rss_stat[MM_ANONPAGES], a.mm!.rss_stat[MM_SWAPENTS]], [1, 1]);
+  debug_vm(m);
+  assert.equal(read_tag(m, a, vpn), 5);
+  const new_ = frame(a, vpn);
+  assert.notEqual(new_, old);
+  assert.equal(m.memmap.private_[new_], entry);
+  assert.equal(m.vm_events[PSWPIN], 0, 'nothing was read');
+  debug_vm(m);
+});
+
+test('random swapping, forks, writes and migrations: every process reads what it wrote', () => {
+  const seed = Number(globalThis.process.env['SEED'] ?? 7);
+  const prng = new Prng(seed);
+  const m = small_machine();
+  swapon(m, '/dev/vdb', 300);
+  const span = 32;
+  const first = process(m);
+  const vpn = map_anon(m, first, span);
+  const expected = new Map<Task, number[]>([[first, new Array<number>(span).fill(0)]]);
+  try {
+    for (let i = 0; i < 4000; i++) {
+      const tasks = [...expected.keys()];
+      const task = tasks[prng.below(tasks.length)]!;
+      const memory = expected.get(task)!;
+      const at = prng.below(span);
+      const what = prng.below(100);
+      const pte = get_pte(task.mm!, vpn + at);
+      const present = pte_present(pte) && frame(task, vpn + at) !== m.zero_pfn;
+      if (what < 30) {
+        memory[at] = prng.range(1, 2 ** 31);
+        assert.equal(write_tag(m, task, vpn + at, memory[at]), 0);
+      } else if (what < 55) assert.equal(read_tag(m, task, vpn + at), memory[at]);
+      else if (what < 85 && present) {
+        if (m.nr_swap_pages > 0 || PageSwapCache(m.memmap, frame(task, vpn + at))) {
+          swap_out(m, frame(task, vpn + at));
+        }
+      } else if (what < 90 && present) migrate(m, [frame(task, vpn + at)]);
+      else if (what < 94 && tasks.length < 6) expected.set(fork(m, task), [...memory]);
+      else if (what < 96 && tasks.length > 1) {
+        do_exit(m, task, 0);
+        expected.delete(task);
+      } else if (what < 98) {
+        do_madvise(m, task.mm!, vpn + at, 1, MADV_DONTNEED);
+        memory[at] = 0;
+      } else debug_vm(m);
+    }
+    for (const [task, memory] of expected) {
+      for (let i = 0; i < span; i++) assert.equal(read_tag(m, task, vpn + i), memory[i]);
+      do_exit(m, task, 0);
+    }
+    lru_add_drain_all(m);
+    debug_vm(m);
+    assert.equal(m.nr_swap_pages, 299);
+  } catch (error) {
+    console.error(`SEED=${seed} repeats this`);
+    throw error;
+  }
+});
