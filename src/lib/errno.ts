@@ -42,6 +42,8 @@ export const EOVERFLOW = 75;
 export const EOPNOTSUPP = 95;
 export const ENOTCONN = 107;
 export const ETIMEDOUT = 110;
+/** Inside the kernel only: what was asked for is not there yet, ask again. */
+export const ERESTARTSYS = 512;
 
 const names: Record<number, string> = {
   [EPERM]: 'EPERM',

@@ -215,6 +215,12 @@ export class Pgdat {
   }
 }
 
+/** A thread of the kernel, as traces name it. */
+export interface KernelThread {
+  readonly pid: number;
+  readonly comm: string;
+}
+
 /** What a kernel decides and the shared mechanics call. One constant table a kernel. */
 export interface KernelProfile {
   readonly name: string;
@@ -387,6 +393,8 @@ export class Machine {
   current_flags = 0;
   /** The process on whose behalf the code runs, null for the kernel and for host programs. */
   current: Task | null = null;
+  /** The kernel thread that the code belongs to, null for all others. */
+  kthread: KernelThread | null = null;
   /** The address space that a fault is under way in, whoever caused it. */
   current_mm: MmStruct | null = null;
   /** Slab pages freed since a reclaimer last set it to 0 (struct reclaim_state). */
