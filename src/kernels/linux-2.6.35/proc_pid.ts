@@ -72,9 +72,18 @@ function name_column(m: Machine): number {
 const address = (m: Machine, vpn: number): string =>
   (vpn * 2 ** m.shape.page_shift).toString(16).padStart(8, '0');
 
+/** A path with the given characters as octal (fs/seq_file.c: mangle_path). */
+function mangle_path(path: string, escaped: string): string {
+  let text = '';
+  for (const c of path) {
+    text += escaped.includes(c) ? `\\${c.charCodeAt(0).toString(8).padStart(3, '0')}` : c;
+  }
+  return text;
+}
+
 function area_name(vma: VmArea): string {
   const mm = vma.vm_mm;
-  if (vma.vm_file !== null) return vma.vm_file.path.replaceAll('\n', '\\012');
+  if (vma.vm_file !== null) return mangle_path(vma.vm_file.path, '\n');
   if (vma.vm_start <= mm.start_brk && vma.vm_end >= mm.brk) return '[heap]';
   if (vma.vm_start <= mm.start_stack && vma.vm_end >= mm.start_stack) return '[stack]';
   return '';
@@ -225,7 +234,7 @@ function show_numa_map(seq: SeqFile, m: Machine, vma: VmArea): void {
     node[page_zone(m, pfn).nid]!++;
   });
   seq.puts(`${address(m, vma.vm_start)} ${policy_name(m, vma)}`);
-  if (vma.vm_file !== null) seq.puts(` file=${area_name(vma)}`);
+  if (vma.vm_file !== null) seq.puts(` file=${mangle_path(vma.vm_file.path, '\n\t= ')}`);
   else if (vma.vm_start <= mm.brk && vma.vm_end >= mm.start_brk) seq.puts(' heap');
   else if (vma.vm_start <= mm.start_stack && vma.vm_end >= mm.start_stack) seq.puts(' stack');
   if (pages > 0) {
