@@ -141,7 +141,7 @@ test('numa_maps and smaps', () => {
     '00602000 default heap anon=2 dirty=2 mapmax=2 active=0 N0=2',
     '10000000 default anon=4 dirty=4 mapmax=2 active=0 N0=4',
     '10006000 default',
-    '10010000 default file=/disk/a\x20file dirty=1 active=0 N0=1',
+    '10010000 default file=/disk/a\\040file dirty=1 active=0 N0=1',
     '10020000 bind:1 anon=3 dirty=3 mapmax=2 active=0 N1=3',
     '7fffffde000 default stack anon=1 dirty=1 mapmax=2 active=0 N0=1',
   ]);
