@@ -10,7 +10,7 @@
 
 import type { Attr, Caller, Dirent, OpenFile, SetAttr, StatFs, Vnode } from '../src/fs/vfs.ts';
 import { O_ACCMODE, O_RDWR } from '../src/fs/vfs.ts';
-import { EBADF, EIO } from '../src/lib/errno.ts';
+import { EBADF, EINTR, EIO, ERESTARTSYS } from '../src/lib/errno.ts';
 import { is_job, type Job } from '../src/lib/kthread.ts';
 import { type JobRunner, reportDefect } from './jobs.ts';
 
@@ -21,12 +21,27 @@ interface Handle {
   readonly file: OpenFile;
 }
 
+/** A read of a pipe in which there is nothing yet. */
+interface WaitingRead {
+  readonly handle: number;
+  readonly buf: Uint8Array;
+  readonly pos: number;
+  readonly reply: Reply;
+  readonly until: number;
+}
+
+/** How often a waiting read looks again, and how long it waits at most; milliseconds. */
+export const PIPE_POLL = 20;
+export const PIPE_WAIT = 250;
+
 // fuse-native passes handles as signed 32-bit integers and takes 0 for "not set".
 const MAX_HANDLE = 2 ** 31 - 1;
 
 export class Operations {
   readonly #handles = new Map<number, Handle>();
   readonly #openCounts = new Map<Vnode, number>();
+  readonly #waiting: WaitingRead[] = [];
+  #pollTimer: NodeJS.Timeout | undefined;
   #nextHandle = 1;
   readonly root: Vnode;
   readonly jobs: JobRunner;
@@ -138,11 +153,41 @@ export class Operations {
     return this.#handles.get(handle)?.node;
   }
 
+  /** One look: -ERESTARTSYS from a pipe that has nothing yet. */
   read(handle: number, buf: Uint8Array, pos: number): number {
     const entry = this.#handles.get(handle);
     if (entry === undefined) return -EBADF;
     return attempt('read', () => entry.file.read(buf, pos));
   }
+
+  /**
+   * A read that may wait for a pipe. It looks again every PIPE_POLL and gives up with -EINTR after
+   * PIPE_WAIT, since a transport may not learn that the caller was killed: programs then read
+   * again (cat, perl, python, the shell all do), and one that was killed is let go. A file that is
+   * closed meanwhile ends it. `buf` must stay valid until `reply` is called.
+   */
+  readLater(handle: number, buf: Uint8Array, pos: number, reply: Reply): void {
+    const result = this.read(handle, buf, pos);
+    if (result !== -ERESTARTSYS) {
+      reply(result);
+      return;
+    }
+    this.#waiting.push({ handle, buf, pos, reply, until: performance.now() + PIPE_WAIT });
+    this.#pollTimer ??= setTimeout(this.#poll, PIPE_POLL);
+  }
+
+  #poll = (): void => {
+    const now = performance.now();
+    const waiting = this.#waiting.splice(0);
+    for (const read of waiting) {
+      const open = this.#handles.has(read.handle);
+      const result = open ? this.read(read.handle, read.buf, read.pos) : 0;
+      if (result !== -ERESTARTSYS) read.reply(result);
+      else if (now >= read.until) read.reply(-EINTR);
+      else this.#waiting.push(read);
+    }
+    this.#pollTimer = this.#waiting.length > 0 ? setTimeout(this.#poll, PIPE_POLL) : undefined;
+  };
 
   /** `buf` must stay valid and unchanged until `reply` is called. */
   write(handle: number, buf: Uint8Array, pos: number, reply: Reply): void {

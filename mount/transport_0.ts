@@ -83,6 +83,13 @@ export class InProcessTransport implements Transport {
     return count;
   }
 
+  /** As read, but waits for a pipe as a caller's kernel does. */
+  readWaiting(fd: number, buf: Uint8Array): Promise<number> {
+    const desc = this.#descriptors.get(fd);
+    if (desc === undefined || (desc.flags & O_ACCMODE) === O_WRONLY) return Promise.resolve(-EBADF);
+    return new Promise((resolve) => this.#ops.readLater(desc.handle, buf, desc.pos, resolve));
+  }
+
   async write(fd: number, buf: Uint8Array, pos?: number): Promise<number> {
     const desc = this.#descriptors.get(fd);
     if (desc === undefined || (desc.flags & O_ACCMODE) === O_RDONLY) return -EBADF;

@@ -227,7 +227,7 @@ export class FuseNativeTransport implements Transport {
 
       // The first argument of these two answers is the count, not an error.
       read: (_: string, handle: number, buf: Buffer, len: number, pos: number, cb: Callback) => {
-        cb(ops.read(handle, len === buf.length ? buf : buf.subarray(0, len), pos));
+        ops.readLater(handle, len === buf.length ? buf : buf.subarray(0, len), pos, cb);
       },
       write: (_: string, handle: number, buf: Buffer, len: number, pos: number, cb: Callback) => {
         // The buffer is the waiting libfuse thread's: valid until the answer.

@@ -201,19 +201,22 @@ class KernfsFile extends KernfsNode {
       if (reads && (this.mode & 0o444) === 0) return -EACCES;
       if (writes && (this.mode & 0o222) === 0) return -EACCES;
     }
-    return new KernfsOpen(this, caller);
+    const file = new KernfsOpen(this, flags, caller);
+    const opened = this.row.open?.(this.root.m, file.ctx) ?? 0;
+    return opened < 0 ? opened : file;
   }
 }
 
 /** One open file: the contents as they were when they were first read, and what rows are told. */
 class KernfsOpen implements OpenFile {
   private readonly file: KernfsFile;
-  private readonly ctx: RowContext;
+  readonly ctx: RowContext;
   private snapshot: Uint8Array | null = null;
 
-  constructor(file: KernfsFile, caller: Caller) {
+  constructor(file: KernfsFile, flags: number, caller: Caller) {
     this.file = file;
-    this.ctx = { id: file.id, object: file.object, caller: { ...caller }, pos: 0, data: null };
+    const { id, object } = file;
+    this.ctx = { id, object, caller: { ...caller }, flags, pos: 0, data: null };
   }
 
   read(buf: Uint8Array, pos: number): number {
@@ -253,6 +256,8 @@ class KernfsOpen implements OpenFile {
 
   release(): void {
     this.snapshot = null;
+    const { row, root } = this.file;
+    row.release?.(root.m, this.ctx);
   }
 
   fsync(_datasync: boolean): number {
@@ -457,6 +462,10 @@ export function kernfs_mount(
     if (row.path.includes('{nid}')) {
       for (const node of m.nodes) {
         add_file(root, top, row, row.path.replace('{nid}', String(node.nid)), node.nid);
+      }
+    } else if (row.path.includes('{cpu}')) {
+      for (let cpu = 0; cpu < m.shape.nr_cpus; cpu++) {
+        add_file(root, top, row, row.path.replace('{cpu}', String(cpu)), cpu);
       }
     } else {
       add_file(root, top, row, row.path, -1);

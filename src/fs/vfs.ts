@@ -82,7 +82,10 @@ export interface Dirent {
 
 /** An open file description. Buffers belong to the caller: copy what is kept. */
 export interface OpenFile {
-  /** Copies at most buf.length bytes from `pos`; returns the count, 0 at the end, or -errno. */
+  /**
+   * Copies at most buf.length bytes from `pos`; returns the count, 0 at the end, or -errno.
+   * -ERESTARTSYS from a pipe: there is nothing yet, to be asked again after a while.
+   */
   read(buf: Uint8Array, pos: number): number;
   /**
    * Takes `buf` at `pos`; returns the count, or -errno, or a Job that ends in either: then the

@@ -16,12 +16,14 @@ export type RowKind = 'proc' | 'sysctl' | 'sysfs' | 'debugfs';
 
 /** What a row's functions are told. One object an open file, kept from open to release. */
 export interface RowContext {
-  /** What the hole in the path stands for: the node of `node{nid}`, the pid of `{pid}`; else -1. */
+  /** What the hole in the path stands for: node of `{nid}`, CPU of `{cpu}`, pid of `{pid}`; else -1. */
   readonly id: number;
   /** In a row of a RowDirectory: what its `find` gave, for instance the process. */
   readonly object: unknown;
   /** Who opened the file. */
   readonly caller: { readonly uid: number; readonly gid: number; readonly pid: number };
+  /** Of open(2); absent where a row is called without a file. */
+  readonly flags?: number;
   /** File offset of the write that `store` is called for. */
   pos: number;
   /** For the row's own use while the file is open. */
@@ -29,7 +31,7 @@ export interface RowContext {
 }
 
 export interface FileRow<M> {
-  /** As in the mount, '/proc/buddyinfo'. `{nid}` stands for each node of the machine. */
+  /** As in the mount, '/proc/buddyinfo'. `{nid}` stands for each node, `{cpu}` for each CPU. */
   readonly path: string;
   /** Permission bits. */
   readonly mode: number;
@@ -41,7 +43,12 @@ export interface FileRow<M> {
    * count of bytes taken, or a negative errno; a Job that ends in either when it takes long.
    */
   store?(m: M, text: string, ctx: RowContext): number | Job;
-  /** Binary files instead of show: as OpenFile.read. */
+  /** Called when the file is opened and has passed the checks of its mode; -errno refuses it. */
+  // biome-ignore lint/suspicious/noConfusingVoidType: most rows cannot fail and return nothing
+  open?(m: M, ctx: RowContext): number | void;
+  /** Called when an open file has gone for which `open` was called. */
+  release?(m: M, ctx: RowContext): void;
+  /** Binary files and pipes instead of show: as OpenFile.read. */
   read_at?(m: M, pos: number, buf: Uint8Array, ctx: RowContext): number;
   /** sysctl only: a string, which unlike numbers can be read in pieces. */
   readonly string?: boolean;

@@ -14,6 +14,7 @@ import { meminfo_files, pages_kb } from './meminfo.ts';
 import { node_files } from './node.ts';
 import { proc_page_files } from './proc_page.ts';
 import { ipc_sysctl_files, sysctl_files } from './sysctl.ts';
+import { trace_files } from './trace_files.ts';
 import { vmstat_files } from './vmstat.ts';
 
 /** Seconds with two decimals, cut off: `12.34`. */
@@ -126,4 +127,5 @@ export const files_2_6_35: readonly FileRow<Machine>[] = [
   ...sysctl_files,
   ...ipc_sysctl_files,
   ...node_files,
+  ...trace_files,
 ];
