@@ -31,7 +31,6 @@ import {
   VM_STACK_INCOMPLETE_SETUP,
   VM_WRITE,
   VmArea,
-  type vpn_t,
 } from './mm_types.ts';
 import {
   copy_vma_struct,
@@ -221,6 +220,7 @@ export function do_fork(m: Machine, parent: Task): Task | number {
     return -ENOMEM;
   }
   task.mm = mm;
+  parent.nr_forked++;
   m.tasks.set(task.pid, task);
   return task;
 }
@@ -291,8 +291,7 @@ function setup_stack(m: Machine, mm: MmStruct): number {
   mm.stack_vm = 1;
   m.vm_committed_as += 1;
   const page = get_user_page(m, vma, top - 1, true);
-  if (page < -1) return page + 1000;
-  BUG_ON(page < 0, 'setup_stack: the page of zeroes');
+  if (page < 0) return page;
   put_page(m, page);
   vma.vm_flags &= ~VM_STACK_INCOMPLETE_SETUP;
   const grow = STACK_EXPAND_BYTES / 2 ** m.shape.page_shift;
@@ -305,11 +304,6 @@ function setup_stack(m: Machine, mm: MmStruct): number {
   }
   mm.start_stack = top - 1;
   return 0;
-}
-
-/** The heap's first page of a process. */
-export function heap_start(task: Task): vpn_t {
-  return task.mm!.start_brk;
 }
 
 /** exit(2) or a deadly signal: everything is given back (exit.c: do_exit, release_task). */
@@ -327,7 +321,9 @@ export function do_exit(m: Machine, task: Task, code: number): void {
   task.state = EXIT_DEAD;
   m.tasks.delete(task.pid);
   // Children become init's.
-  for (const child of m.tasks.values()) if (child.ppid === task.pid) child.ppid = 1;
+  if (task.nr_forked > 0) {
+    for (const child of m.tasks.values()) if (child.ppid === task.pid) child.ppid = 1;
+  }
   free_task(m, task);
 }
 

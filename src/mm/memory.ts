@@ -19,7 +19,6 @@ import { clear_page_mlock } from './internal.ts';
 import { lru_add_drain, mark_page_accessed, put_page } from './lru.ts';
 import {
   find_vma,
-  find_vma_index,
   linear_page_index,
   MM_ANONPAGES,
   MM_FILEPAGES,
@@ -503,10 +502,10 @@ export function read_tag(m: Machine, task: Task, vpn: vpn_t): number {
 }
 
 /**
- * Faults pages in without a user's access, as mlock and MAP_POPULATE do (__get_user_pages): the
- * page with a reference; -1 for the page of zeroes; or an errno of access_page minus 1000.
+ * Faults a page in without a user's access, as mlock and MAP_POPULATE do (__get_user_pages): the
+ * page with a reference, or the page of zeroes (m.zero_pfn) without one. -EAGAIN, -ENOMEM, -EFAULT.
  */
-export function get_user_page(m: Machine, vma: VmArea, vpn: vpn_t, write: boolean): number {
+export function get_user_page(m: Machine, vma: VmArea, vpn: vpn_t, write: boolean): pfn_t {
   const mm = vma.vm_mm;
   let copied = false;
   for (;;) {
@@ -514,16 +513,16 @@ export function get_user_page(m: Machine, vma: VmArea, vpn: vpn_t, write: boolea
     // follow_page; after do_wp_page made a copy for a read-only area the write flag is dropped.
     if (pte_present(pte) && (!write || pte_write(pte) || copied)) {
       const pfn = vm_normal_page(m, pte);
-      if (pfn < 0) return -1;
+      if (pfn < 0) return m.zero_pfn;
       m.memmap._count[pfn]!++;
       if (write && !pte_dirty(pte)) set_page_dirty(m, pfn);
       mark_page_accessed(m, pfn);
       return pfn;
     }
     const fault = handle_mm_fault(m, null, mm, vma, vpn, write);
-    if ((fault & VM_FAULT_RETRY) !== 0) return -EAGAIN - 1000;
-    if ((fault & VM_FAULT_OOM) !== 0) return -ENOMEM - 1000;
-    if ((fault & VM_FAULT_SIGBUS) !== 0) return -EFAULT - 1000;
+    if ((fault & VM_FAULT_RETRY) !== 0) return -EAGAIN;
+    if ((fault & VM_FAULT_OOM) !== 0) return -ENOMEM;
+    if ((fault & VM_FAULT_SIGBUS) !== 0) return -EFAULT;
     copied = (fault & VM_FAULT_WRITE) !== 0;
   }
 }
@@ -534,8 +533,8 @@ export function make_pages_present(m: Machine, mm: MmStruct, start: vpn_t, end: 
     const vma = find_vma(mm, vpn);
     if (vma === null || vpn < vma.vm_start) return -ENOMEM;
     const pfn = get_user_page(m, vma, vpn, (vma.vm_flags & VM_WRITE) !== 0);
-    if (pfn < -1) return pfn + 1000;
-    if (pfn >= 0) put_page(m, pfn);
+    if (pfn < 0) return pfn;
+    if (pfn !== m.zero_pfn) put_page(m, pfn);
   }
   return 0;
 }
@@ -738,19 +737,8 @@ export function unlink_file_vma(vma: VmArea): void {
 /** Everything of an address space that is above all areas. */
 export const NO_CEILING = 2 ** (PGDIR_SHIFT + 4);
 
-/** The pte at `vpn` of an area, for /proc and checks. */
-export function follow_pte(mm: MmStruct, vpn: vpn_t): number {
-  return get_pte(mm, vpn);
-}
-
 /** The present page at `vpn` or -1; the page of zeroes counts as none (memory.c: follow_page). */
 export function follow_page(m: Machine, mm: MmStruct, vpn: vpn_t): pfn_t | -1 {
   const pte = get_pte(mm, vpn);
   return pte_present(pte) ? vm_normal_page(m, pte) : -1;
-}
-
-/** The area that contains `vpn`, or null. */
-export function vma_at(mm: MmStruct, vpn: vpn_t): VmArea | null {
-  const vma = mm.mmap[find_vma_index(mm, vpn)];
-  return vma !== undefined && vma.vm_start <= vpn ? vma : null;
 }

@@ -58,8 +58,8 @@ export function __mlock_vma_pages_range(m: Machine, vma: VmArea, start: vpn_t, e
     let err = 0;
     for (; vpn < end && pages.length < GUP_BATCH; vpn++) {
       const pfn = get_user_page(m, vma, vpn, write);
-      if (pfn < -1) {
-        err = pfn + 1000;
+      if (pfn < 0) {
+        err = pfn;
         break;
       }
       // The page of zeroes is not locked, but counts in the batch.
@@ -67,7 +67,7 @@ export function __mlock_vma_pages_range(m: Machine, vma: VmArea, start: vpn_t, e
     }
     lru_add_drain(m);
     for (const pfn of pages) {
-      if (pfn < 0) continue;
+      if (pfn === m.zero_pfn) continue;
       if (m.memmap.mapping[pfn] !== 0 && trylock_page(m.memmap, pfn)) {
         mlock_vma_page(m, pfn);
         unlock_page(m.memmap, pfn);

@@ -234,6 +234,8 @@ export class Task {
   /** While a fault waits for a page that migrates: that page, with a reference, else -1. */
   wait_page: pfn_t | -1 = -1;
   oom_adj = 0;
+  /** Children that it has had. */
+  nr_forked = 0;
   /** pids whose writes its pages may hold: its own and those of the processes it was forked from. */
   lineage: number[];
   /** Slab objects that live as long as the task. */

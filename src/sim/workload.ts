@@ -57,7 +57,7 @@ export const WORKLOAD_HELP = `# Write a line here to start a simulated process; 
 # pattern=P for anon, heap, map, mlock: which pages are given back after they were touched
 #   every:N every Nth, random:PCT, runs:N every second run of N, low:PCT, high:PCT
 # options of the process: name=TEXT node=N policy=bind|prefer|interleave count=N seed=N pid=N
-#   merge=1 advises KSM to merge
+#   cpu=N runs it on that CPU: its node is where memory comes from; merge=1 advises KSM to merge
 # examples:
 #   anon 64M
 #   anon 256M pattern=every:2 name=fragmenter
@@ -90,6 +90,7 @@ const PROCESS_OPTIONS = [
   'children',
   'cow',
   'merge',
+  'cpu',
 ];
 const STEP_OPTIONS = ['pattern', 'mode', 'order'];
 const KINDS = ['anon', 'heap', 'read', 'mlock', 'map', 'kernel', 'free', 'write', 'verify', 'exec'];
@@ -563,6 +564,20 @@ function* run_process(m: Machine, spec: Spec, open: OpenForMap, pids: number[]):
   }
 }
 
+/** Runs a job on another CPU: per-CPU lists and the local node are then that one's. */
+function* on_cpu(m: Machine, cpu: number, job: Job<void>): Job<void> {
+  for (;;) {
+    const before = m.this_cpu;
+    m.this_cpu = cpu;
+    try {
+      if (job.next().done) return;
+    } finally {
+      m.this_cpu = before;
+    }
+    yield;
+  }
+}
+
 /** The area that a process mapped last: the lowest of its anonymous ones. */
 function last_region(task: Task): Region | null {
   for (const vma of task.mm?.mmap ?? []) {
@@ -583,8 +598,9 @@ export function* spawn_workload(m: Machine, text: string, open: OpenForMap): Job
   try {
     const spec = parse_spec(m, text);
     const count = number_option(spec, 'count', 1, 1, 30000);
+    const cpu = number_option(spec, 'cpu', m.this_cpu, 0, m.shape.nr_cpus - 1);
     for (let i = 0; i < count; i++) {
-      yield* run_process(m, spec, open, pids);
+      yield* on_cpu(m, cpu, run_process(m, spec, open, pids));
       yield;
     }
     m.spawn.pids = pids;

@@ -144,6 +144,9 @@ test('node= and policy= place the pages', () => {
   for (let i = 0; i < 20; i++) assert.equal(nid(bound!, i), 1);
   const nodes = Array.from({ length: 20 }, (_, i) => nid(spread!, i));
   assert.equal(nodes.filter((n) => n === 1).length, 10);
+  const [local] = spawn(m, 'anon 20p cpu=1');
+  assert.equal(nid(local!, 3), 1);
+  assert.equal(m.this_cpu, 0);
 });
 
 test('map: files of the disk, read, private, shared', () => {
