@@ -16,9 +16,16 @@ import { run_job } from '../../src/lib/kthread.ts';
 import { advance_clock, boot } from '../../src/machine.ts';
 import { MemoryBlockDevice } from '../../src/mm/block_device.ts';
 import { debug_vm } from '../../src/mm/debug_vm.ts';
+import { lru_add_drain_all } from '../../src/mm/lru.ts';
 import type { Machine } from '../../src/mm/mmzone.ts';
 import { sync_filesystems } from '../../src/mm/page_writeback.ts';
 import { drop_pagecache } from '../../src/mm/truncate.ts';
+import {
+  global_page_state,
+  NR_ACTIVE_FILE,
+  NR_FILE_PAGES,
+  NR_INACTIVE_FILE,
+} from '../../src/mm/vmstat.ts';
 import { NaiveFs, NaiveNode } from '../oracle/naive_fs.ts';
 import type { Model, ModelOptions } from './model.ts';
 import { Random } from './random.ts';
@@ -60,11 +67,23 @@ const SHAPES: Record<string, DiskShape> = {
     machine: 'ppc64',
     page_size: 65536,
     memory: 256 * MIB,
-    disk: 64 * MIB,
+    disk: 20 * MIB,
     file: 6 * MIB,
     write: 300_000,
   },
 };
+
+/** A disk whose unused blocks hold garbage: nobody may rely on zeroes that he did not write. */
+class UsedDisk extends MemoryBlockDevice {
+  constructor(size: number) {
+    super(size);
+    for (let at = 0; at < size; at += MIB) this.discard(at, Math.min(MIB, size - at));
+  }
+
+  override discard(offset: number, length: number): void {
+    this.write(new Uint8Array(length).fill(0xdb), offset);
+  }
+}
 
 /** What may be missing: then nothing is expected of the result. */
 const SCARCE = new Set(['ENOMEM', 'ENOSPC']);
@@ -91,7 +110,7 @@ class DiskRun {
       seed,
       boot_time_ms: 1e12,
     });
-    if (disk_of(this.m) === null) disk_mount(this.m, new MemoryBlockDevice(shape.disk));
+    if (disk_of(this.m) === null) disk_mount(this.m, new UsedDisk(shape.disk));
     this.root = disk_root(this.m);
     this.dirs.push([this.root, this.naive.root]);
   }
@@ -459,6 +478,12 @@ export const disk_model: Model = {
     const { bfree, blocks } = run.root.statfs();
     const left = blocks - bfree - run.root.getattr().blocks / 8;
     if (fs.inodes.size === 1 && left !== 0) run.fail('blocks in use at the end', 0, left);
+    // A page on an LRU list that no mapping knows would never be freed.
+    lru_add_drain_all(run.m);
+    const listed =
+      global_page_state(run.m, NR_ACTIVE_FILE) + global_page_state(run.m, NR_INACTIVE_FILE);
+    const cached = global_page_state(run.m, NR_FILE_PAGES);
+    if (listed !== cached) run.fail('file pages on lists at the end', cached, listed);
     debug_vm(run.m);
     return events;
   },
