@@ -6,7 +6,7 @@
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { join, relative } from 'node:path';
-import { ensurePrograms, isRoot, root, run, say, setUp } from './setup.mjs';
+import { ensurePrograms, fail, isRoot, root, run, say, setUp } from './setup.mjs';
 
 setUp();
 
@@ -18,11 +18,9 @@ const mnt = join(root, 'mnt');
 const options = process.argv.slice(2);
 const answers =
   spawnSync(process.execPath, [main, 'status', mnt], { stdio: 'ignore' }).status === 0;
-if (answers && options.length === 0) say('The machine on ./mnt is already running.');
-else {
-  if (answers) run(process.execPath, [main, 'umount', mnt]);
-  run(process.execPath, [main, 'mount', mnt, ...options]);
-}
+if (!answers) run(process.execPath, [main, 'mount', mnt, ...options]);
+else if (options.length === 0) say('The machine on ./mnt is already running.');
+else fail('a machine is already running on ./mnt: npx pageblock umount mnt ends it');
 accessSync(join(mnt, 'proc/buddyinfo'), constants.R_OK);
 
 const at = relative(process.cwd(), mnt) || '.';

@@ -12,6 +12,7 @@ import {
   MAIN,
   mountMachine,
   noFuse,
+  notRoot,
   pageblock,
   serverPid,
   tempDir,
@@ -184,6 +185,22 @@ it('wrong usage is status 2', async () => {
   assert.equal((await pageblock(['--help'])).status, 0);
   assert.equal((await pageblock(['mount', '--help'])).status, 0);
   assert.equal((await pageblock(['--version'])).status, 0);
+});
+
+it('root needs no program of Debian to mount', { ...options, skip: notRoot() }, async (t) => {
+  const mnt = join(tempDir(t), 'mnt');
+  const bare = (...args: string[]) => run('env', ['PATH=/none', process.execPath, MAIN, ...args]);
+  assert.deepEqual(await bare('mount', mnt, '--memory', '256M'), {
+    status: 0,
+    signal: null,
+    stdout: '',
+    stderr: '',
+  });
+  // libfuse comes from npm, whatever the system has.
+  const maps = await sh(`grep -o '[^ ]*libfuse[^ ]*' /proc/${await serverPid(mnt)}/maps | sort -u`);
+  assert.match(maps, /^\S+\/node_modules\/fuse-shared-library-linux\S*\/libfuse\.so\n$/);
+  assert.equal((await bare('umount', mnt)).status, 0);
+  assert.ok(!isMounted(mnt));
 });
 
 /** A directory, and a way to run the command line, for an ordinary user. */
