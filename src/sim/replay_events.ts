@@ -10,8 +10,7 @@
  * another one's, so it is compared only where our replay fires one as well.
  * Linux: include/trace/events/kmem.h, kernel/trace/trace_output.c.
  */
-import type { Tracepoint } from '../lib/tracepoint.ts';
-import { allocflags_to_migratetype } from '../mm/gfp.ts';
+import { event_text, TRACE_EVENTS, TraceArch } from '../kernels/linux-2.6.35/trace_events.ts';
 import type { KernelProfile, Machine, Shape } from '../mm/mmzone.ts';
 import type { Tally } from './replay.ts';
 import { BuddyReplay, is_buddy_trace } from './replay_buddy.ts';
@@ -24,7 +23,7 @@ export function is_trace_line(line: string): boolean {
   return LINE.test(line);
 }
 
-/** An event as text, `name: field=value ...` without the page's address; pfn is null for no page. */
+/** An event as text, `name: page=... pfn=... ...` as the kernel prints it; pfn is null for no page. */
 interface Event {
   name: string;
   pfn: number | null;
@@ -71,10 +70,11 @@ export function verify_trace(
 
 /** The first line whose text is not what its numbers give. */
 function check_text(lines: readonly string[], shape: Shape): string | null {
+  const arch = new TraceArch(shape);
   for (let i = 0; i < lines.length; i++) {
     const match = LINE.exec(lines[i]!);
     if (match === null) continue;
-    const wrong = check_event_text(match[1]!, match[2]!, shape.sizeof_struct_page);
+    const wrong = check_event_text(match[1]!, match[2]!, arch);
     if (wrong !== null) return `line ${i + 1}: ${wrong}`;
   }
   return null;
@@ -125,39 +125,19 @@ function recorded_events(
     const no_page = value('page') === '(null)';
     const pfn = no_page ? null : Number(value('pfn'));
     if (pfn !== null && (pfn < start || pfn >= end)) continue;
-    const text = fields
-      .filter((f) => !f.startsWith('page=') && !f.startsWith('gfp_flags='))
-      .map((f) => (no_page && f.startsWith('pfn=') ? 'pfn=none' : f))
-      .join(' ');
-    events.push({ name: match[1]!, pfn, text: `${match[1]!}: ${text}` });
+    events.push({ name: match[1]!, pfn, text: `${match[1]!}: ${match[2]!}` });
   }
   return events;
 }
 
-/** Appends what the machine fires from now on. */
+/** Appends what the machine fires from now on, printed by the kernel's own rows. */
 function record_events(m: Machine, names: readonly string[], to: Event[]): void {
-  const push = (name: string, pfn: number, fields: string): void => {
-    const text = `${name}: pfn=${pfn < 0 ? 'none' : pfn} ${fields}`;
-    to.push({ name, pfn: pfn < 0 ? null : pfn, text });
-  };
-  const on = (point: Tracepoint, format: (a: number[]) => string): void => {
-    if (!names.includes(point.name)) return;
-    point.subscribe((pfn, ...a) => push(point.name, pfn, format(a)));
-  };
-  const t = m.trace;
-  const block = m.shape.pageblock_order;
-  on(t.mm_page_alloc, ([o, gfp]) => `order=${o} migratetype=${allocflags_to_migratetype(gfp!)}`);
-  on(t.mm_page_free_direct, ([o]) => `order=${o}`);
-  on(
-    t.mm_page_alloc_zone_locked,
-    ([o, mt, r]) => `order=${o} migratetype=${mt} percpu_refill=${r}`,
-  );
-  on(t.mm_page_pcpu_drain, ([o, mt]) => `order=${o} migratetype=${mt}`);
-  on(
-    t.mm_page_alloc_extfrag,
-    ([o, fallback, mt, effective]) =>
-      `alloc_order=${o} fallback_order=${fallback} pageblock_order=${block} ` +
-      `alloc_migratetype=${mt} fallback_migratetype=${effective} ` +
-      `fragmenting=${fallback! < block ? 1 : 0} change_ownership=${mt === effective ? 1 : 0}`,
-  );
+  const arch = new TraceArch(m.shape);
+  TRACE_EVENTS.forEach((call, event) => {
+    if (!names.includes(call.name)) return;
+    call.point(m).subscribe((pfn, b, c, d, e) => {
+      const text = `${call.name}: ${event_text(m, arch, event, pfn, b, c, d, e)}`;
+      to.push({ name: call.name, pfn: pfn < 0 ? null : pfn, text });
+    });
+  });
 }

@@ -281,7 +281,7 @@ function trace_event_raw(
   if (!is_recording(m, t)) return;
   const call = TRACE_EVENTS[event]!;
   call.assign(m, t.values, a, b, c, d, e);
-  commit_entry(m, t, call.id, fill_event(m, t.arch, event, t.values, t.entry));
+  commit_entry(m, t, call.id, fill_event(t.arch, event, t.values, t.entry));
 }
 
 /** Hangs up the listener of an event, or takes it off. */

@@ -143,7 +143,6 @@ export function find_event_field(
 
 /** Fills the record of an event with its fields' values; returns its words. The head is not set. */
 export function fill_event(
-  m: Machine,
   arch: TraceArch,
   event: number,
   values: Float64Array,
@@ -159,7 +158,7 @@ export function fill_event(
     let bytes = value;
     if (kind === 'page') {
       base = value < 0 ? ZERO : arch.vmemmap;
-      bytes = value < 0 ? 0 : value * m.shape.sizeof_struct_page;
+      bytes = value < 0 ? 0 : value * arch.shape.sizeof_struct_page;
     } else if (kind === 'pointer') {
       base = value < 0 ? ZERO : arch.page_offset;
       bytes = Math.max(0, value);
@@ -284,6 +283,19 @@ export function show_gfp_flags(gfp: number): string {
   }
   if (left !== 0) names.push('0x' + (left >>> 0).toString(16));
   return names.join('|');
+}
+
+/** The bits of such a text; -1 when a name is unknown. */
+export function parse_gfp_flags(text: string): number {
+  let gfp = 0;
+  for (const name of text.split('|')) {
+    if (name === 'GFP_NOWAIT') continue;
+    const at = GFP_FLAGS.findIndex((row) => row[0] === name);
+    const bits = at < 0 ? Number(name) : GFP_MASKS[at]!;
+    if (!Number.isInteger(bits)) return -1;
+    gfp |= bits;
+  }
+  return gfp;
 }
 
 /** The C expression that format files show for it. */
@@ -514,9 +526,15 @@ export function event_by_id(id: number): number {
   return TRACE_EVENTS.findIndex((call) => call.id === id);
 }
 
-/** Reused by event_text: nothing survives a call. */
+/** Reused by the two below: nothing survives a call. */
 const scratch_values = new Float64Array(8);
 const scratch_entry = new Int32Array(32);
+
+/** What an event prints for its fields' values, without its name. */
+export function values_text(arch: TraceArch, event: number, values: Float64Array): string {
+  fill_event(arch, event, values, scratch_entry);
+  return TRACE_EVENTS[event]!.print(new TraceEntry(arch).set(scratch_entry, 0, event));
+}
 
 /** What an event prints for a tracepoint's arguments, without its name. */
 export function event_text(
@@ -529,10 +547,8 @@ export function event_text(
   d: number,
   e: number,
 ): string {
-  const call = TRACE_EVENTS[event]!;
-  call.assign(m, scratch_values, a, b, c, d, e);
-  fill_event(m, arch, event, scratch_values, scratch_entry);
-  return call.print(new TraceEntry(arch).set(scratch_entry, 0, event));
+  TRACE_EVENTS[event]!.assign(m, scratch_values, a, b, c, d, e);
+  return values_text(arch, event, scratch_values);
 }
 
 /** The text of events/SYSTEM/NAME/format (trace_events.c: event_format_read). */
