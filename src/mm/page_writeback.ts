@@ -424,11 +424,19 @@ export function filemap_fdatawait(m: Machine, mapping: AddressSpace): void {
 }
 
 /**
- * Writes all dirty pages of a mapping and waits for them. 0, or the error of this or an earlier
- * write, which is then forgotten (filemap.c: filemap_write_and_wait).
+ * Writes all dirty pages of a mapping and waits for them. Ends in 0, or the error of this or an
+ * earlier write, which is then forgotten (filemap.c: filemap_write_and_wait).
  */
-export function filemap_write_and_wait(m: Machine, mapping: AddressSpace): number {
-  writeback_single_inode(m, mapping, Number.MAX_SAFE_INTEGER, true);
+export function* filemap_write_and_wait(m: Machine, mapping: AddressSpace): Job {
+  let index = -1;
+  for (let next = 0; next !== index; ) {
+    index = next;
+    write_cache_pages(m, mapping, index, Number.MAX_SAFE_INTEGER, WRITEBACK_STEP, true);
+    next = mapping.writeback_index;
+    yield;
+  }
+  mapping.writeback_index = 0;
+  requeue_dirty(m, mapping);
   filemap_fdatawait(m, mapping);
   const { flags } = mapping;
   mapping.flags &= ~(AS_EIO | AS_ENOSPC);

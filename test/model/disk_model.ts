@@ -12,7 +12,7 @@ import { prune_dcache, prune_icache } from '../../src/fs/disk/shrink.ts';
 import { O_APPEND, O_RDWR, O_TRUNC, type OpenFile, Vnode } from '../../src/fs/vfs.ts';
 import { compact_nodes } from '../../src/kernels/linux-2.6.35/compaction.ts';
 import { errno_name } from '../../src/lib/errno.ts';
-import { run_job } from '../../src/lib/kthread.ts';
+import { is_job, run_job } from '../../src/lib/kthread.ts';
 import { advance_clock, boot } from '../../src/machine.ts';
 import { MemoryBlockDevice } from '../../src/mm/block_device.ts';
 import { debug_vm } from '../../src/mm/debug_vm.ts';
@@ -348,11 +348,18 @@ class DiskRun {
         prune_icache(m, r.below(50));
         break;
       case 5:
-        if (this.open.length > 0) r.pick(this.open).file.fsync(false);
+        this.sync_one();
         break;
       default:
         run_job(advance_clock(m, 1));
     }
+  }
+
+  sync_one(): void {
+    if (this.open.length === 0) return;
+    const result = this.r.pick(this.open).file.fsync(false);
+    const err = is_job(result) ? run_job(result) : result;
+    if (err !== 0 && !this.lacks(err)) this.fail('fsync', 0, errno_name(err));
   }
 
   /** All names, attributes and bytes of the tree. */

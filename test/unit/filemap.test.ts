@@ -70,7 +70,7 @@ function page_at(b: Bench, index: number): number {
 }
 
 function evict(b: Bench): number {
-  filemap_write_and_wait(b.m, b.mapping);
+  run_job(filemap_write_and_wait(b.m, b.mapping));
   lru_add_drain(b.m);
   return invalidate_mapping_pages(b.m, b.mapping, 0, 1e9);
 }

@@ -9,6 +9,7 @@
  */
 import { BUG_ON } from '../../lib/bug.ts';
 import { EFBIG, ENOMEM } from '../../lib/errno.ts';
+import type { Job } from '../../lib/kthread.ts';
 import {
   type AddressSpace,
   type AddressSpaceOperations,
@@ -367,11 +368,10 @@ export function iput(m: Machine, inode: DiskInode): void {
   else note_unused(inode);
 }
 
-/** Writes a file's pages and inode to the device and waits (ext2_fsync). 0 or -EIO. */
-export function fsync_inode(m: Machine, inode: DiskInode): number {
-  let err = inode.mapping === null ? 0 : filemap_write_and_wait(m, inode.mapping);
+/** Writes a file's pages and inode to the device and waits (ext2_fsync). Ends in 0 or -EIO. */
+export function* fsync_inode(m: Machine, inode: DiskInode): Job {
+  const err = inode.mapping === null ? 0 : yield* filemap_write_and_wait(m, inode.mapping);
   write_inode(m, inode);
   const flushed = m.block_devices[inode.fs.dev]!.device.flush();
-  if (err === 0 && flushed < 0) err = flushed;
-  return err;
+  return err === 0 && flushed < 0 ? flushed : err;
 }

@@ -18,6 +18,7 @@ import {
   EPERM,
   EXDEV,
 } from '../../lib/errno.ts';
+import { type Job, run_job } from '../../lib/kthread.ts';
 import type { AddressSpace } from '../../mm/address_space.ts';
 import { generic_file_buffered_write } from '../../mm/buffer.ts';
 import { FileRaState, generic_file_read } from '../../mm/filemap.ts';
@@ -67,6 +68,8 @@ import {
 } from './namei.ts';
 
 const DAY_MS = 86_400_000;
+/** A file with more pages than this is written by a job that pauses. */
+const FSYNC_AT_ONCE = 256;
 
 /** The nodes of a mounted disk by inode number: not part of the machine's state. */
 class NodeTable {
@@ -150,8 +153,9 @@ export class DiskFile implements OpenFile {
     iput(this.m, this.inode);
   }
 
-  fsync(_datasync: boolean): number {
-    return fsync_inode(this.m, this.inode);
+  fsync(_datasync: boolean): number | Job {
+    const job = fsync_inode(this.m, this.inode);
+    return this.mapping.nrpages > FSYNC_AT_ONCE ? job : run_job(job);
   }
 }
 
