@@ -3,16 +3,29 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { files_2_6_35 } from '../../src/kernels/linux-2.6.35/files.ts';
 import { init_sysctls } from '../../src/kernels/linux-2.6.35/sysctl.ts';
-import { is_job, run_job } from '../../src/lib/kthread.ts';
+import { is_job, type Job, run_job } from '../../src/lib/kthread.ts';
 import { SeqFile } from '../../src/lib/seq_file.ts';
 import { boot } from '../../src/machine.ts';
 import { def_blk_aops } from '../../src/mm/buffer.ts';
 import { add_to_page_cache_lru } from '../../src/mm/filemap.ts';
-import { GFP_HIGHUSER_MOVABLE } from '../../src/mm/gfp.ts';
-import { lru_add_drain, lru_cache_add_lru, put_page } from '../../src/mm/lru.ts';
-import { LRU_ACTIVE_ANON, type Machine } from '../../src/mm/mmzone.ts';
+import { __GFP_THISNODE, GFP_HIGHUSER_MOVABLE } from '../../src/mm/gfp.ts';
+import {
+  add_page_to_unevictable_list,
+  lru_add_drain,
+  lru_cache_add_lru,
+  page_lru,
+  put_page,
+} from '../../src/mm/lru.ts';
+import {
+  LRU_ACTIVE_ANON,
+  LRU_INACTIVE_ANON,
+  LRU_UNEVICTABLE,
+  type Machine,
+} from '../../src/mm/mmzone.ts';
 import { unlock_page } from '../../src/mm/page.ts';
+import { PG_mlocked, PG_swapbacked } from '../../src/mm/page_flags.ts';
 import { register_shrinker } from '../../src/mm/reclaim_def.ts';
+import { global_page_state, NR_UNEVICTABLE, UNEVICTABLE_PGRESCUED } from '../../src/mm/vmstat.ts';
 import { read_text } from '../golden/recordings.ts';
 import { recorded_machine, X86, X86_64 } from './recorded_machine.ts';
 
@@ -227,4 +240,38 @@ test('shmmax, shmall, shmmni: what hugeadm sets', () => {
   assert.equal(shm('shmmax').store!(m, '-1', CTX), 2);
   assert.equal(show('shmmax'), '8589934592\n');
   assert.equal(shm('shmmni').store!(m, 'x', CTX), -22);
+});
+
+test('scan_unevictable_pages rescues pages that became evictable, by zone and by node', () => {
+  const m = boot({ memory: 256 * 2 ** 20, nodes: 2 });
+  const p = m.memmap;
+  const stranded = (nid: number): number => {
+    const pfn = m.kernel.alloc_pages(m, GFP_HIGHUSER_MOVABLE | __GFP_THISNODE, 0, nid);
+    p.flags[pfn]! |= PG_swapbacked | PG_mlocked;
+    add_page_to_unevictable_list(m, pfn);
+    return pfn;
+  };
+  const pages = [stranded(0), stranded(0), stranded(1)] as const;
+  const list_of = (pfn: number): number => page_lru(p, pfn);
+  const rescued = (): boolean[] => pages.map((pfn) => list_of(pfn) !== LRU_UNEVICTABLE);
+  assert.deepEqual(rescued(), [false, false, false]);
+  for (const text of ['0', 'foo', '-1', '']) {
+    assert.equal(set(m, 'scan_unevictable_pages', text), text.length, text);
+  }
+  const node = files_2_6_35.find((r) => r.path.endsWith('node{nid}/scan_unevictable_pages'))!;
+  const scan_node = (nid: number, text: string): number =>
+    run_job(node.store!(m, text, { ...CTX, id: nid }) as Job);
+  // Still mlocked: looked at and left.
+  assert.equal(scan_node(0, 'foo'), 1);
+  assert.deepEqual(rescued(), [false, false, false]);
+  for (const pfn of pages) p.flags[pfn]! &= ~PG_mlocked;
+  assert.equal(scan_node(0, '1'), 1, 'a number does nothing');
+  assert.deepEqual(rescued(), [false, false, false]);
+  assert.equal(scan_node(0, 'foo'), 1);
+  assert.deepEqual(rescued(), [true, true, false]);
+  assert.deepEqual(pages.slice(0, 2).map(list_of), [LRU_INACTIVE_ANON, LRU_INACTIVE_ANON]);
+  assert.equal(set(m, 'scan_unevictable_pages', '1\n'), 2);
+  assert.deepEqual(rescued(), [true, true, true]);
+  assert.equal(m.vm_events[UNEVICTABLE_PGRESCUED], 3);
+  assert.equal(global_page_state(m, NR_UNEVICTABLE), 0);
 });

@@ -8,6 +8,7 @@
  * are absent, as are the things that they lead to.
  */
 import type { FileRow } from '../../lib/file_row.ts';
+import { strict_strtoul } from '../../lib/kstrto.ts';
 import type { Job } from '../../lib/kthread.ts';
 import type { SeqFile } from '../../lib/seq_file.ts';
 import { node_distance } from '../../mm/mm_init.ts';
@@ -40,6 +41,7 @@ import {
 } from '../../mm/vmstat.ts';
 import { compact_node } from './compaction.ts';
 import { kb_line, pages_kb, thread_size_kb } from './meminfo.ts';
+import { scan_zone_unevictable_pages } from './vmscan.ts';
 
 /** The parts of numastat in the order of the counters from NUMA_HIT on. */
 const NUMASTAT_NAMES = [
@@ -229,10 +231,9 @@ export const node_files: readonly FileRow<Machine>[] = [
     show(seq) {
       seq.puts('0\n');
     },
-    /** What is a number is ignored; one character is taken of whatever was written. */
-    store: () => 1,
+    store: (m, text, ctx) => scan_node(m, ctx.id, text),
     when: numa,
-    doc: 'always 0',
+    doc: 'what is no number looks for pages that can be reclaimed after all; always reads 0',
   },
   {
     path: DIR + 'node{nid}/compact',
@@ -242,6 +243,17 @@ export const node_files: readonly FileRow<Machine>[] = [
     doc: 'any write compacts the zones of this node and returns when that is done',
   },
 ];
+
+/**
+ * vmscan.c: write_scan_unevictable_node. It looks at whether the parser failed, not at what it
+ * found: any number does nothing. One character is taken of whatever was written.
+ */
+function* scan_node(m: Machine, nid: nid_t, text: string): Job {
+  if (typeof strict_strtoul(text, 10) === 'number') {
+    for (const zone of m.nodes[nid]!.zones) yield* scan_zone_unevictable_pages(m, zone);
+  }
+  return 1;
+}
 
 /** compaction.c: sysfs_compact_node. All of the text is taken, whatever it says. */
 function* compact_whole_node(m: Machine, nid: nid_t, length: number): Job {

@@ -22,7 +22,7 @@ import { build_all_zonelists } from '../../mm/mm_init.ts';
 import type { Machine } from '../../mm/mmzone.ts';
 import { drop_pagecache } from '../../mm/truncate.ts';
 import { compact_nodes } from './compaction.ts';
-import { shrink_slab } from './vmscan.ts';
+import { scan_zone_unevictable_pages, shrink_slab } from './vmscan.ts';
 import { lowmem_reserve_ratio_key, setup_pagelist_highmark } from './watermark.ts';
 
 /** The kernel copies one page less a byte of what is written and looks no further. */
@@ -60,7 +60,6 @@ interface IntSysctl extends VmSysctl {
 interface UlongSysctl extends VmSysctl {
   readonly def: bigint;
   min?(m: Machine): bigint;
-  readonly swallow?: true;
   written?(m: Machine, old: bigint): void;
 }
 
@@ -178,7 +177,7 @@ function ulong_row(s: UlongSysctl): FileRow<Machine> {
         if (!neg && value >= (s.min?.(m) ?? 0n)) set_ulong(m, s.name, value);
         return true;
       });
-      if (parsed.err < 0 && !s.swallow) return parsed.err;
+      if (parsed.err < 0) return parsed.err;
       s.written?.(m, old);
       return parsed.taken;
     },
@@ -287,6 +286,31 @@ function* drop(m: Machine, what: number, taken: number): Job {
   if ((what & 1) !== 0) yield* drop_pagecache(m);
   if ((what & 2) !== 0) {
     while (shrink_slab(m, 1000, GFP_KERNEL, 1000) > 10) yield;
+  }
+  return taken;
+}
+
+/** scan_unevictable_pages: any number but 0 looks at every page; errors are swallowed. */
+const scan_unevictable_pages: FileRow<Machine> = {
+  path: '/proc/sys/vm/scan_unevictable_pages',
+  mode: 0o644,
+  show(seq) {
+    seq.puts('0\n');
+  },
+  store(m, text) {
+    let wanted = false;
+    const parsed = parse_vector(m, text, 1, (_i, value, neg) => {
+      if (!neg) wanted = value !== 0n;
+      return true;
+    });
+    return scan_all_zones(m, wanted, parsed.taken);
+  },
+  doc: 'not 0: looks for pages on the unevictable lists that can be reclaimed; always reads 0',
+};
+
+function* scan_all_zones(m: Machine, wanted: boolean, taken: number): Job {
+  if (wanted) {
+    for (const zone of m.populated_zones) yield* scan_zone_unevictable_pages(m, zone);
   }
   return taken;
 }
@@ -434,10 +458,7 @@ export const sysctl_files: readonly FileRow<Machine>[] = [
     max: 1,
     when: highmem,
   }),
-  ulong('scan_unevictable_pages', 0n, 'always 0', {
-    swallow: true,
-    written: (m) => set_ulong(m, 'scan_unevictable_pages', 0n),
-  }),
+  scan_unevictable_pages,
 ];
 
 /** ipc_kern_table (ipc/ipc_sysctl.c), as far as it concerns memory. Nobody takes shared memory here. */

@@ -31,6 +31,7 @@ import {
   __isolate_lru_page,
   __pagevec_free,
   add_page_to_lru_list,
+  del_page_from_lru_list,
   ISOLATE_ACTIVE,
   ISOLATE_BOTH,
   ISOLATE_INACTIVE,
@@ -50,6 +51,7 @@ import {
   LRU_ACTIVE_FILE,
   LRU_INACTIVE_ANON,
   LRU_INACTIVE_FILE,
+  LRU_UNEVICTABLE,
   type Machine,
   NR_LRU_LISTS,
   numa_node_id,
@@ -82,7 +84,14 @@ import {
   trylock_page,
   unlock_page,
 } from '../../mm/page.ts';
-import { PG_active, PG_dirty, PG_lru, PG_reclaim, PG_referenced } from '../../mm/page_flags.ts';
+import {
+  PG_active,
+  PG_dirty,
+  PG_lru,
+  PG_reclaim,
+  PG_referenced,
+  PG_unevictable,
+} from '../../mm/page_flags.ts';
 import {
   AOP_WRITEPAGE_ACTIVATE,
   blk_flush_plug,
@@ -125,6 +134,7 @@ import {
   NR_ISOLATED_FILE,
   NR_LRU_BASE,
   NR_SLAB_RECLAIMABLE,
+  NR_UNEVICTABLE,
   NR_UNSTABLE_NFS,
   NR_VMSCAN_WRITE,
   NR_WRITEBACK,
@@ -136,6 +146,7 @@ import {
   PGSCAN_ZONE_RECLAIM_FAILED,
   PGSTEAL,
   SLABS_SCANNED,
+  UNEVICTABLE_PGRESCUED,
 } from '../../mm/vmstat.ts';
 
 /** Lists that reclaim looks at: all but the unevictable one. */
@@ -955,4 +966,42 @@ function __zone_reclaim(
   }
   m.current_flags = flags;
   return sc.nr_reclaimed >= nr_pages;
+}
+
+// ---- the unevictable list
+
+/** Pages looked at without a pause (SCAN_UNEVICTABLE_BATCH_SIZE). */
+const SCAN_UNEVICTABLE_BATCH_SIZE = 16;
+
+/** Puts an evictable page on its inactive list, rotates any other (check_move_unevictable_page). */
+function check_move_unevictable_page(m: Machine, zone: Zone, pfn: pfn_t): void {
+  const p = m.memmap;
+  del_page_from_lru_list(m, zone, pfn, LRU_UNEVICTABLE);
+  if (page_evictable(m, pfn)) {
+    ClearPageFlag(p, pfn, PG_unevictable);
+    add_page_to_lru_list(m, zone, pfn, page_lru_base_type(p, pfn));
+    count_vm_event(m, UNEVICTABLE_PGRESCUED);
+  } else {
+    add_page_to_lru_list(m, zone, pfn, LRU_UNEVICTABLE);
+  }
+}
+
+/**
+ * Looks at each page of a zone's unevictable list, from its tail, and rescues those that could be
+ * reclaimed after all. Locked pages stay where they are. Returns 0 (scan_zone_unevictable_pages).
+ */
+export function* scan_zone_unevictable_pages(m: Machine, zone: Zone): Job {
+  const head = zone.lru + LRU_UNEVICTABLE;
+  for (let left = zone.vm_stat[NR_UNEVICTABLE]!; left > 0; ) {
+    const batch = Math.min(left, SCAN_UNEVICTABLE_BATCH_SIZE);
+    for (let i = 0; i < batch && !list_empty(m.memmap, head); i++) {
+      const pfn = m.memmap.prev[head]!;
+      if (!trylock_page(m.memmap, pfn)) continue;
+      check_move_unevictable_page(m, zone, pfn);
+      unlock_page(m.memmap, pfn);
+    }
+    left -= batch;
+    yield;
+  }
+  return 0;
 }
