@@ -17,6 +17,7 @@ import type { BlockQueue } from './block_device.ts';
 import { BufferHeads } from './buffer_head.ts';
 import { Contents } from './contents.ts';
 import { __GFP_DMA, __GFP_DMA32, __GFP_HIGHMEM, __GFP_MOVABLE, MIGRATE_TYPES } from './gfp.ts';
+import type { Hstate } from './hugetlb_def.ts';
 import type { AnonVma, MmStruct, Task } from './mm_types.ts';
 import type { Memmap, nid_t, order_t, pfn_t } from './page.ts';
 import type { Shrinker } from './reclaim_def.ts';
@@ -207,6 +208,8 @@ export class Pgdat {
   /** When a nap ends, clock milliseconds; somebody woke it. */
   kswapd_nap_until = 0;
   kswapd_woken = false;
+  /** 6.1: its runs in a row that reclaimed nothing; at 16 the node is left to direct reclaim. */
+  kswapd_failures = 0;
 
   constructor(nid: nid_t, start_pfn: pfn_t, spanned_pages: number) {
     this.nid = nid;
@@ -400,6 +403,9 @@ export class Machine {
   /** Slab pages freed since a reclaimer last set it to 0 (struct reclaim_state). */
   reclaimed_slab = 0;
   readonly shrinkers: Shrinker[] = [];
+  /** Huge page pools by size, and which is the default one. */
+  readonly hstates: Hstate[] = [];
+  default_hstate_idx = 0;
 
   /**
    * For tests of races: called at points where another CPU may act in the real kernel, with the

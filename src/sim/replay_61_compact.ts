@@ -16,7 +16,19 @@ import {
   compact_result_names,
   compact_store,
 } from '../kernels/linux-6.1/compaction.ts';
+import { __GFP_NO_KSWAPD } from '../kernels/linux-6.1/gfp.ts';
+import { grow_pool } from '../kernels/linux-6.1/hugetlb.ts';
+import { MAX_RECLAIM_RETRIES } from '../kernels/linux-6.1/kswapd.ts';
 import { run_job } from '../lib/kthread.ts';
+import {
+  __GFP_FS,
+  __GFP_IO,
+  __GFP_MOVABLE,
+  __GFP_NOWARN,
+  __GFP_REPEAT,
+  __GFP_THISNODE,
+  __GFP_WAIT,
+} from '../mm/gfp.ts';
 import type { KernelProfile, Machine, Shape, Zone } from '../mm/mmzone.ts';
 import { LRU_INACTIVE_ANON, LRU_UNEVICTABLE, NR_LRU_LISTS } from '../mm/mmzone.ts';
 import {
@@ -35,6 +47,7 @@ import {
   COMPACTMIGRATE_SCANNED,
   COMPACTSTALL,
   COMPACTSUCCESS,
+  NR_LRU_BASE,
   PGMIGRATE_FAIL,
   PGMIGRATE_SUCCESS,
 } from '../mm/vmstat.ts';
@@ -58,6 +71,11 @@ interface Step {
   events: Event[];
   moves: { src: number[]; dst: number[] };
   vmstat: Record<string, number>;
+  /** Of a pool: the size asked for, and what it had afterwards. */
+  asked?: number;
+  nr_hugepages?: number;
+  /** [order, pfn or -1] of each request. */
+  direct?: [number, number][];
 }
 
 interface LayoutRecord {
@@ -91,6 +109,17 @@ const SCANNED: Record<string, number> = {
   compact_free_scanned: COMPACTFREE_SCANNED,
 };
 
+/** The mask of the recorder's module when it may compact, and of the kernel for huge pages. */
+const DIRECT_GFP =
+  __GFP_WAIT |
+  __GFP_IO |
+  __GFP_FS |
+  __GFP_NOWARN |
+  __GFP_REPEAT |
+  __GFP_THISNODE |
+  __GFP_MOVABLE |
+  __GFP_NO_KSWAPD;
+
 /** A user page by its letter: [flags, count, mapcount, LRU list]. */
 const USER = PG_lru | PG_swapbacked | PG_uptodate;
 const LETTERS: Record<string, [number, number, number, number]> = {
@@ -112,6 +141,7 @@ function load_map(m: Machine, zone: Zone, map: string): void {
     lru[page[3]]!.push(rel);
   }
   new Owners(m, zone).load({ pages, lru }, new Set());
+  for (let i = 0; i < NR_LRU_LISTS; i++) zone.vm_stat[NR_LRU_BASE + i] = lru[i]!.length;
   // Huge pages: a pageblock of nothing but their letters.
   const order = m.shape.pageblock_order;
   const start = zone.zone_start_pfn;
@@ -136,12 +166,17 @@ class CompactReplay61 {
   private dst: number[] = [];
   private moved = 0;
   private counters: Float64Array;
+  private direct: [number, number][] = [];
+  /** Pages in the pool. */
+  nr_huge = 0;
 
   constructor(record: LayoutRecord, state: RecordedState61) {
     const { m, zone } = load_zone_61(record.zone, state, record.sysctl, HELPER_PAGES);
     this.m = m;
     this.zone = zone;
-    load_map(m, zone, state.map ?? '');
+    const map = state.map ?? '';
+    load_map(m, zone, map);
+    this.nr_huge = (map.length - map.replaceAll('H', '').length) / 2 ** m.shape.pageblock_order;
     this.counters = m.vm_events.slice();
     this.subscribe();
   }
@@ -193,22 +228,48 @@ class CompactReplay61 {
     }
   }
 
+  /** `huge:N`, `hugeinc:N`: the node's pool of huge pages is set to what was asked for. */
+  private run_huge(step: Step): void {
+    // How often kswapd had failed before is not recorded; how often it still ran, is.
+    const runs = step.vmstat['pageoutrun'] ?? 0;
+    const pgdat = this.m.nodes[this.zone.nid]!;
+    pgdat.kswapd_failures = Math.max(0, MAX_RECLAIM_RETRIES - runs);
+    const wanted = step.asked! - this.nr_huge;
+    this.nr_huge += grow_pool(this.m, this.zone.nid, wanted).length;
+  }
+
   private flush_moved(): void {
     if (this.moved > 0) this.events.push(['moved', this.moved]);
     this.moved = 0;
   }
 
   /** Repeats what the recorder did; false when this trigger is not known. */
-  run(trigger: string): boolean {
+  run(step: Step): boolean {
+    const { trigger } = step;
     this.events = [];
     this.src = [];
     this.dst = [];
+    this.direct = [];
     this.counters = this.m.vm_events.slice();
     if (trigger === 'node') run_job(compact_store(this.m, this.zone.nid));
     else if (trigger === 'sysctl') run_job(compact_nodes(this.m));
+    else if (trigger.startsWith('huge')) this.run_huge(step);
+    else if (trigger.startsWith('direct:')) this.run_direct(trigger, step.direct?.length ?? 0);
     else return false;
     this.flush_moved();
     return true;
+  }
+
+  /**
+   * `direct:order:count`: that many requests of the recorder's module, one after the other; it made
+   * no more than it could write down.
+   */
+  private run_direct(trigger: string, recorded: number): void {
+    const [order, count] = trigger.split(':').slice(1).map(Number) as [number, number];
+    for (let i = 0; i < Math.min(count, recorded); i++) {
+      const pfn = this.m.kernel.alloc_pages(this.m, DIRECT_GFP, order, this.zone.nid);
+      this.direct.push([order, pfn < 0 ? -1 : pfn - this.zone.zone_start_pfn]);
+    }
   }
 
   /** Pages fewer than ours that each counter of scanned pages may have, by its name. */
@@ -239,6 +300,12 @@ class CompactReplay61 {
 
   diff_moves(moves: { src: number[]; dst: number[] }): string | null {
     return diff_list('source', moves.src, this.src) ?? diff_list('target', moves.dst, this.dst);
+  }
+
+  diff_direct(direct: [number, number][]): string | null {
+    const what = 'pfn of request';
+    const pfns = (list: [number, number][]): number[] => list.map((e) => e[1]);
+    return diff_list(what, pfns(direct), pfns(this.direct));
   }
 
   diff_counters(vmstat: Record<string, number>): string | null {
@@ -279,7 +346,7 @@ export function verify_layouts_61(
       const step = record.steps[i]!;
       const label = `${record.id} step ${i + 1}`;
       replay ??= new CompactReplay61(record, state);
-      if (!replay.run(step.trigger)) {
+      if (!replay.run(step)) {
         tally.fail(label, `unknown trigger '${step.trigger}'`);
         break;
       }
@@ -292,7 +359,11 @@ export function verify_layouts_61(
         // With compact_memory the recorded counters have the other nodes in them.
         step.trigger === 'sysctl' ? null : replay.diff_counters(step.vmstat),
       ];
-      const aspects = ['events', 'moves', 'lists', 'hints', 'counters'];
+      const aspects = ['events', 'moves', 'lists', 'hints', 'counters', 'blocks'];
+      if (step.nr_hugepages !== undefined) {
+        diffs.push(diff_list('huge pages', [step.nr_hugepages], [replay.nr_huge]));
+      }
+      if (step.direct !== undefined) diffs.push(replay.diff_direct(step.direct));
       diffs.forEach((diff, n) => {
         tally.check(`${label} ${aspects[n]}`, diff);
       });

@@ -10,6 +10,7 @@ const CHECKS: Record<string, number> = {
   'g1-buddy-user.jsonl.gz': 320,
   'g2-index.jsonl.gz': 1048,
   'g3-compaction.jsonl.gz': 125,
+  'g3-direct.jsonl.gz': 30,
 };
 
 for (const path of list_recordings('debian-6.1', '.jsonl.gz')) {

@@ -6,27 +6,63 @@
  * may use, and NO_WATERMARKS for who is about to free memory.
  * Linux: mm/page_alloc.c, from get_page_from_freelist to __alloc_pages.
  */
+import { run_job } from '../../lib/kthread.ts';
 import {
   __GFP_HARDWALL,
   __GFP_HIGH,
+  __GFP_IO,
   __GFP_NOMEMALLOC,
+  __GFP_NORETRY,
+  __GFP_REPEAT,
   __GFP_THISNODE,
   __GFP_WAIT,
   allocflags_to_migratetype,
+  MIGRATE_MOVABLE,
   MIGRATE_UNMOVABLE,
 } from '../../mm/gfp.ts';
 import {
   gfp_zone,
   type Machine,
   numa_node_id,
+  PAGE_ALLOC_COSTLY_ORDER,
+  page_zone,
   WMARK_LOW,
   WMARK_MIN,
   type Zone,
 } from '../../mm/mmzone.ts';
 import type { nid_t, order_t, pfn_t } from '../../mm/page.ts';
-import { __GFP_MEMALLOC, __GFP_NO_KSWAPD } from './gfp.ts';
-import { reserve_highatomic_pageblock, rmqueue } from './rmqueue.ts';
 import {
+  COMPACTFAIL,
+  COMPACTSTALL,
+  COMPACTSUCCESS,
+  count_vm_event,
+  NR_FREE_PAGES,
+} from '../../mm/vmstat.ts';
+import {
+  __compaction_suitable,
+  COMPACT_CONTINUE,
+  COMPACT_DEFERRED,
+  COMPACT_SKIPPED,
+  COMPACT_SUCCESS,
+  DEF_COMPACT_PRIORITY,
+  INIT_COMPACT_PRIORITY,
+  MIN_COMPACT_COSTLY_PRIORITY,
+  MIN_COMPACT_PRIORITY,
+  try_to_compact_pages,
+} from './compaction.ts';
+import { compaction_defer_reset } from './compaction_hints.ts';
+import { __GFP_MEMALLOC, __GFP_NO_KSWAPD } from './gfp.ts';
+import { kswapd_cond_resched, wake_all_kswapds } from './kswapd.ts';
+import {
+  drain_all_pages,
+  prep_new_page,
+  reserve_highatomic_pageblock,
+  rmqueue,
+  unreserve_highatomic_pageblock,
+} from './rmqueue.ts';
+import { try_to_free_pages, zone_reclaimable_pages } from './vmscan.ts';
+import {
+  __zone_watermark_ok,
   ALLOC_CPUSET,
   ALLOC_HIGHATOMIC,
   ALLOC_KSWAPD,
@@ -38,6 +74,10 @@ import {
   wmark_pages,
   zone_watermark_fast,
 } from './watermark.ts';
+
+/** Rounds without progress before the last reserve is given up, and rounds of compaction. */
+const MAX_RECLAIM_RETRIES = 16;
+const MAX_COMPACT_RETRIES = 16;
 
 /** What stays the same through one request (mm/internal.h: struct alloc_context). */
 export interface AllocContext {
@@ -123,22 +163,212 @@ function __gfp_pfmemalloc_flags(gfp: number): number {
   return (gfp & __GFP_MEMALLOC) !== 0 ? ALLOC_NO_WATERMARKS : 0;
 }
 
-/** page_alloc.c: __alloc_pages_slowpath. */
+/** Where a slow-path request stands with compaction: changes from round to round. */
+class CompactProgress {
+  result = COMPACT_SKIPPED;
+  priority = DEF_COMPACT_PRIORITY;
+  retries = 0;
+}
+
+/**
+ * Compacts for one request, then takes the block that was captured, or one from the lists. A try that
+ * was not skipped in every zone counts as a stall. (page_alloc.c: __alloc_pages_direct_compact)
+ */
+function __alloc_pages_direct_compact(
+  m: Machine,
+  gfp: number,
+  order: order_t,
+  alloc_flags: number,
+  ac: AllocContext,
+  prio: number,
+  progress: CompactProgress,
+): pfn_t | -1 {
+  if (order === 0 || !m.shape.compaction) return -1;
+  const captured = { page: -1 };
+  progress.result = run_job(
+    try_to_compact_pages(
+      m,
+      ac.zonelist,
+      ac.highest_zoneidx,
+      order,
+      gfp,
+      alloc_flags,
+      prio,
+      captured,
+    ),
+  );
+  if (progress.result === COMPACT_SKIPPED) return -1;
+  count_vm_event(m, COMPACTSTALL);
+  let pfn = captured.page;
+  if (pfn >= 0) prep_new_page(m, pfn, order, gfp);
+  else pfn = get_page_from_freelist(m, gfp, order, alloc_flags, ac);
+  if (pfn < 0) {
+    count_vm_event(m, COMPACTFAIL);
+    kswapd_cond_resched(m);
+    return -1;
+  }
+  const zone = page_zone(m, pfn);
+  zone.compact_blockskip_flush = false;
+  compaction_defer_reset(m, zone, order, true);
+  count_vm_event(m, COMPACTSUCCESS);
+  return pfn;
+}
+
+/**
+ * Reclaims for one request, then tries the lists, once more after pages on per-CPU lists and one
+ * reserved pageblock were given back. (page_alloc.c: __alloc_pages_direct_reclaim)
+ */
+function __alloc_pages_direct_reclaim(
+  m: Machine,
+  gfp: number,
+  order: order_t,
+  alloc_flags: number,
+  ac: AllocContext,
+): { pfn: pfn_t | -1; did_some_progress: number } {
+  const did_some_progress = try_to_free_pages(m, ac.zonelist, ac.highest_zoneidx, order);
+  if (did_some_progress === 0) return { pfn: -1, did_some_progress };
+  let pfn = get_page_from_freelist(m, gfp, order, alloc_flags, ac);
+  if (pfn < 0) {
+    unreserve_highatomic_pageblock(m, ac.zonelist, ac.highest_zoneidx, ac.migratetype, false);
+    drain_all_pages(m);
+    pfn = get_page_from_freelist(m, gfp, order, alloc_flags, ac);
+  }
+  return { pfn, did_some_progress };
+}
+
+/** True while reclaiming all there is could serve the request (page_alloc.c). */
+function should_reclaim_retry(
+  m: Machine,
+  order: order_t,
+  ac: AllocContext,
+  alloc_flags: number,
+  no_progress_loops: number,
+): boolean {
+  if (no_progress_loops > MAX_RECLAIM_RETRIES) {
+    const { zonelist, highest_zoneidx, migratetype } = ac;
+    return unreserve_highatomic_pageblock(m, zonelist, highest_zoneidx, migratetype, true);
+  }
+  for (const zone of ac.zonelist) {
+    if (zone.zone_idx > ac.highest_zoneidx) continue;
+    const available = zone_reclaimable_pages(m, zone) + zone.vm_stat[NR_FREE_PAGES]!;
+    const min = wmark_pages(zone, WMARK_MIN);
+    if (__zone_watermark_ok(m, zone, order, min, ac.highest_zoneidx, alloc_flags, available)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+/** Whether some zone would have room for compaction if reclaim freed a share (compaction.c). */
+function compaction_zonelist_suitable(
+  m: Machine,
+  ac: AllocContext,
+  order: order_t,
+  alloc_flags: number,
+): boolean {
+  for (const zone of ac.zonelist) {
+    if (zone.zone_idx > ac.highest_zoneidx) continue;
+    const reclaimable = Math.floor(zone_reclaimable_pages(m, zone) / order);
+    const available = reclaimable + zone.vm_stat[NR_FREE_PAGES]!;
+    const suitable = __compaction_suitable(
+      m,
+      zone,
+      order,
+      alloc_flags,
+      ac.highest_zoneidx,
+      available,
+    );
+    if (suitable === COMPACT_CONTINUE) return true;
+  }
+  return false;
+}
+
+/**
+ * Whether to go round again for compaction's sake: a few times after a success that somebody else
+ * used up, else only with more effort than before. (page_alloc.c: should_compact_retry)
+ */
+function should_compact_retry(
+  m: Machine,
+  order: order_t,
+  ac: AllocContext,
+  alloc_flags: number,
+  progress: CompactProgress,
+): boolean {
+  if (order === 0) return false;
+  const costly = order > PAGE_ALLOC_COSTLY_ORDER;
+  if (progress.result === COMPACT_SUCCESS) progress.retries++;
+  if (progress.result === COMPACT_SKIPPED) {
+    return compaction_zonelist_suitable(m, ac, order, alloc_flags);
+  }
+  if (progress.result === COMPACT_SUCCESS) {
+    const max_retries = costly ? MAX_COMPACT_RETRIES / 4 : MAX_COMPACT_RETRIES;
+    if (progress.retries <= max_retries) return true;
+  }
+  const floor = costly ? MIN_COMPACT_COSTLY_PRIORITY : MIN_COMPACT_PRIORITY;
+  if (progress.priority <= floor) return false;
+  progress.priority--;
+  progress.retries = 0;
+  return true;
+}
+
+/**
+ * A request that the LOW watermark refused: MIN and reserves, compaction, reclaim, in rounds that
+ * end by the rules of its order and mask. (page_alloc.c: __alloc_pages_slowpath)
+ */
 function __alloc_pages_slowpath(
   m: Machine,
   gfp: number,
   order: order_t,
   ac: AllocContext,
 ): pfn_t | -1 {
+  const can_direct_reclaim = (gfp & __GFP_WAIT) !== 0;
+  const can_compact = (gfp & __GFP_IO) !== 0 && m.shape.compaction;
+  const costly = order > PAGE_ALLOC_COSTLY_ORDER;
+  const reserve_flags = __gfp_pfmemalloc_flags(gfp);
+  const progress = new CompactProgress();
   let alloc_flags = gfp_to_alloc_flags(gfp, order);
+  let no_progress_loops = 0;
+  if ((alloc_flags & ALLOC_KSWAPD) !== 0) {
+    wake_all_kswapds(m, order, ac.zonelist, ac.highest_zoneidx);
+  }
   let pfn = get_page_from_freelist(m, gfp, order, alloc_flags, ac);
   if (pfn >= 0) return pfn;
-  const reserve_flags = __gfp_pfmemalloc_flags(gfp);
-  if (reserve_flags !== 0) {
-    alloc_flags = reserve_flags | (alloc_flags & ALLOC_KSWAPD);
-    pfn = get_page_from_freelist(m, gfp, order, alloc_flags, ac);
+
+  // For a large block compaction is the better bet, and a cheap one at first.
+  if (
+    can_direct_reclaim &&
+    can_compact &&
+    (costly || (order > 0 && ac.migratetype !== MIGRATE_MOVABLE)) &&
+    reserve_flags === 0
+  ) {
+    const prio = INIT_COMPACT_PRIORITY;
+    pfn = __alloc_pages_direct_compact(m, gfp, order, alloc_flags, ac, prio, progress);
+    if (pfn >= 0) return pfn;
+    if (costly && (gfp & __GFP_NORETRY) !== 0) {
+      if (progress.result === COMPACT_SKIPPED || progress.result === COMPACT_DEFERRED) return -1;
+      progress.priority = INIT_COMPACT_PRIORITY;
+    }
   }
-  return pfn;
+  if (reserve_flags !== 0) alloc_flags = reserve_flags | (alloc_flags & ALLOC_KSWAPD);
+  for (;;) {
+    if ((alloc_flags & ALLOC_KSWAPD) !== 0) {
+      wake_all_kswapds(m, order, ac.zonelist, ac.highest_zoneidx);
+    }
+    pfn = get_page_from_freelist(m, gfp, order, alloc_flags, ac);
+    if (pfn >= 0 || !can_direct_reclaim) return pfn;
+    kswapd_cond_resched(m);
+    const reclaim = __alloc_pages_direct_reclaim(m, gfp, order, alloc_flags, ac);
+    if (reclaim.pfn >= 0) return reclaim.pfn;
+    const prio = progress.priority;
+    pfn = __alloc_pages_direct_compact(m, gfp, order, alloc_flags, ac, prio, progress);
+    if (pfn >= 0 || (gfp & __GFP_NORETRY) !== 0) return pfn;
+    if (costly && (!can_compact || (gfp & __GFP_REPEAT) === 0)) return -1;
+    const some_progress = reclaim.did_some_progress > 0;
+    no_progress_loops = some_progress && !costly ? 0 : no_progress_loops + 1;
+    if (should_reclaim_retry(m, order, ac, alloc_flags, no_progress_loops)) continue;
+    if (!some_progress || !can_compact) return -1;
+    if (!should_compact_retry(m, order, ac, alloc_flags, progress)) return -1;
+  }
 }
 
 /** The heart of the allocator: one block from a zonelist, or -1 (page_alloc.c: __alloc_pages). */
