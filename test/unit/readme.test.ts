@@ -40,7 +40,7 @@ function file_table(): string {
   let text =
     '| File | Mode | What it shows, or does when written | Needs |\n| --- | --- | --- | --- |\n';
   for (const row of rows) {
-    const path = row.path.replace('{nid}', 'N').replace('{pid}', 'PID');
+    const path = row.path.replace('{pid}', 'PID').replace(/\{\w+\}/, 'N');
     const mode = row.mode.toString(8).padStart(4, '0');
     text += `| \`${path}\` | ${mode} | ${row.doc} | ${needs(row)} |\n`;
   }
