@@ -37,14 +37,21 @@ function file_table(): string {
     ...linux_2_6_35.file_directories.flatMap((directory) => directory.rows),
     ...control_files,
   ];
-  let text =
-    '| File | Mode | What it shows, or does when written | Needs |\n| --- | --- | --- | --- |\n';
+  // Rows that differ in the name of an event or option only become one line.
+  const lines = new Set<string>();
   for (const row of rows) {
-    const path = row.path.replace('{pid}', 'PID').replace(/\{\w+\}/, 'N');
+    const many = /\/tracing\/(?:events\/kmem\/(\w+)\/|options\/([\w-]+)$)/.exec(row.path);
+    const name = many?.[1] ?? many?.[2];
+    const general = (text: string): string =>
+      name === undefined ? text : text.replace(name, 'NAME');
+    const path = general(row.path)
+      .replace('{pid}', 'PID')
+      .replace(/\{\w+\}/, 'N');
     const mode = row.mode.toString(8).padStart(4, '0');
-    text += `| \`${path}\` | ${mode} | ${row.doc} | ${needs(row)} |\n`;
+    lines.add(`| \`${path}\` | ${mode} | ${general(row.doc)} | ${needs(row)} |`);
   }
-  return text;
+  const head = '| File | Mode | What it shows, or does when written | Needs |';
+  return `${[head, '| --- | --- | --- | --- |', ...lines].join('\n')}\n`;
 }
 
 /** What the heads of source files say after "Differs", one item a file. */
