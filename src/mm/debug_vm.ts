@@ -337,9 +337,38 @@ function check_other_links(m: Machine, d: DebugState): void {
   }
 }
 
+/** Free pages of the huge page pools: compound blocks without a reference. Checks the counters. */
+function huge_page_pool(m: Machine): Set<pfn_t> {
+  const p = m.memmap;
+  const pool: Set<pfn_t> = new Set();
+  for (const h of m.hstates) {
+    let free = 0;
+    h.hugepage_freelists.forEach((list, nid) => {
+      for (const pfn of list) {
+        if (p._count[pfn] !== 0) bad(m, 'a free huge page is in use', pfn);
+        if ((p.flags[pfn]! & PG_head) === 0 || p.private_[pfn + 1] !== h.order) {
+          bad(m, 'a huge page of another size', pfn);
+        }
+        if (page_zone(m, pfn).nid !== nid) bad(m, 'a huge page on another node', pfn);
+        if (pool.has(pfn)) bad(m, 'a huge page is free twice', pfn);
+        pool.add(pfn);
+      }
+      same(m, `node ${nid}: free huge pages`, h.free_huge_pages_node[nid]!, list.length);
+      free += list.length;
+    });
+    const sum = (column: Int32Array): number => column.reduce((a, b) => a + b, 0);
+    same(m, 'free huge pages', h.free_huge_pages, free);
+    same(m, 'huge pages', h.nr_huge_pages, sum(h.nr_huge_pages_node));
+    same(m, 'surplus huge pages', h.surplus_huge_pages, sum(h.surplus_huge_pages_node));
+    if (h.resv_huge_pages > h.free_huge_pages) same(m, 'promised huge pages', 0, 1);
+  }
+  return pool;
+}
+
 /** Every frame is accounted for. */
 function check_frames(m: Machine, d: DebugState): void {
   const p = m.memmap;
+  const pool = huge_page_pool(m);
   for (const zone of m.populated_zones) {
     const end = zone_end_pfn(zone);
     for (let pfn = zone.zone_start_pfn; pfn < end; pfn++) {
@@ -352,7 +381,7 @@ function check_frames(m: Machine, d: DebugState): void {
         if (pfn >= head + 2 ** p.private_[head + 1]!) bad(m, 'a tail page behind its block', pfn);
         continue;
       }
-      if ((flags & PG_reserved) !== 0 || p._count[pfn]! > 0) continue;
+      if ((flags & PG_reserved) !== 0 || p._count[pfn]! > 0 || pool.has(pfn)) continue;
       if (flags !== 0 || !inside_used_block(m, pfn)) bad(m, 'a lost page', pfn);
     }
   }

@@ -10,6 +10,7 @@
  */
 import { BUG_ON } from '../lib/bug.ts';
 import { EINVAL, ENOMEM } from '../lib/errno.ts';
+import { hugetlb_total_pages } from './hugetlb_def.ts';
 import { lru_add_drain } from './lru.ts';
 import {
   free_pgtables,
@@ -210,7 +211,8 @@ export function vm_enough_memory(m: Machine, pages: number): number {
     if (free > pages) return 0;
   } else {
     const ratio = sysctl(m, 'overcommit_ratio', 50);
-    const allowed = Math.floor((m.totalram_pages * ratio) / 100) + m.total_swap_pages;
+    const allowed =
+      Math.floor(((m.totalram_pages - hugetlb_total_pages(m)) * ratio) / 100) + m.total_swap_pages;
     if (m.vm_committed_as < allowed) return 0;
   }
   m.vm_committed_as -= pages;

@@ -207,17 +207,26 @@ function* kswapd(m: Machine, pgdat: Pgdat): Job {
 }
 
 /** Runs one node's kswapd with the rights of the thread; between two slices others have theirs. */
-function* as_kswapd(m: Machine, job: Job): Job {
-  for (;;) {
-    const flags = m.current_flags;
-    const task = m.current;
-    m.current_flags = PF_MEMALLOC | PF_SWAPWRITE | PF_KSWAPD;
-    m.current = null;
-    const step = job.next();
-    m.current_flags = flags;
-    m.current = task;
-    if (step.done) return step.value;
-    yield;
+function* as_kswapd(m: Machine, pgdat: Pgdat): Job {
+  const job = kswapd(m, pgdat);
+  try {
+    for (;;) {
+      const flags = m.current_flags;
+      const task = m.current;
+      const mm = m.current_mm;
+      m.current_flags = PF_MEMALLOC | PF_SWAPWRITE | PF_KSWAPD;
+      m.current = null;
+      m.current_mm = null;
+      const step = job.next();
+      m.current_flags = flags;
+      m.current = task;
+      m.current_mm = mm;
+      if (step.done) return step.value;
+      yield;
+    }
+  } finally {
+    // Whoever drives the job may drop it half-way: the thread is to run again all the same.
+    if (pgdat.kswapd_state === KSWAPD_RUNNING) pgdat.kswapd_state = KSWAPD_ASLEEP;
   }
 }
 
@@ -227,7 +236,7 @@ export function* kswapd_tick(m: Machine): Job {
   for (const pgdat of m.nodes) {
     // A slice of it is under way already, further up: it will go on there.
     if (pgdat.kswapd_state === KSWAPD_RUNNING) continue;
-    reclaimed += yield* as_kswapd(m, kswapd(m, pgdat));
+    reclaimed += yield* as_kswapd(m, pgdat);
   }
   return reclaimed;
 }

@@ -4,11 +4,12 @@
  * Linux: fs/proc/meminfo.c, mm/hugetlb.c (hugetlb_report_meminfo), arch/x86/mm/pageattr.c
  * (arch_report_meminfo). Differs: vmalloc space is not modelled, VmallocUsed and VmallocChunk are
  * those of the recorded idle machines; DirectMap is computed from the layout, since no kernel
- * splits its mappings here; there is no huge page pool yet, so its lines show 0.
+ * splits its mappings here.
  */
 import type { FileRow } from '../../lib/file_row.ts';
 import type { SeqFile } from '../../lib/seq_file.ts';
 import { def_blk_aops } from '../../mm/buffer.ts';
+import { default_hstate, hugetlb_total_pages } from '../../mm/hugetlb_def.ts';
 import type { Machine, Zone } from '../../mm/mmzone.ts';
 import {
   global_page_state,
@@ -171,17 +172,25 @@ export function meminfo_show(seq: SeqFile, m: Machine): void {
   kb_line(seq, 'Bounce', state(NR_BOUNCE));
   kb_line(seq, 'WritebackTmp', state(NR_WRITEBACK_TEMP));
   const ratio = m.sysctl['overcommit_ratio'] ?? 50;
-  const limit = Math.floor((m.totalram_pages * ratio) / 100) + m.total_swap_pages;
+  const pages = m.totalram_pages - hugetlb_total_pages(m);
+  const limit = Math.floor((pages * ratio) / 100) + m.total_swap_pages;
   kb_line(seq, 'CommitLimit', pages_kb(m, limit));
   kb_line(seq, 'Committed_AS', pages_kb(m, m.vm_committed_as));
   const [total, used, chunk] = VMALLOC[m.shape.machine] ?? VMALLOC['x86_64']!;
   kb_line(seq, 'VmallocTotal', total);
   kb_line(seq, 'VmallocUsed', used);
   kb_line(seq, 'VmallocChunk', chunk);
+  const h = default_hstate(m);
+  const huge: Record<string, number> = {
+    Total: h?.nr_huge_pages ?? 0,
+    Free: h?.free_huge_pages ?? 0,
+    Rsvd: h?.resv_huge_pages ?? 0,
+    Surp: h?.surplus_huge_pages ?? 0,
+  };
   for (const name of ['Total', 'Free', 'Rsvd', 'Surp']) {
     seq
       .put_left('HugePages_' + name + ':', 19)
-      .put_dec(0, 5)
+      .put_dec(huge[name]!, 5)
       .puts('\n');
   }
   kb_line(seq, 'Hugepagesize', huge_page_kb(m));

@@ -11,6 +11,7 @@ import type { FileRow } from '../../lib/file_row.ts';
 import { strict_strtoul } from '../../lib/kstrto.ts';
 import type { Job } from '../../lib/kthread.ts';
 import type { SeqFile } from '../../lib/seq_file.ts';
+import { default_hstate } from '../../mm/hugetlb_def.ts';
 import { node_distance } from '../../mm/mm_init.ts';
 import type { Machine } from '../../mm/mmzone.ts';
 import type { nid_t } from '../../mm/page.ts';
@@ -40,6 +41,7 @@ import {
   zone_page_state,
 } from '../../mm/vmstat.ts';
 import { compact_node } from './compaction.ts';
+import { node_hugepage_files } from './hugetlb_files.ts';
 import { kb_line, pages_kb, thread_size_kb } from './meminfo.ts';
 import { scan_zone_unevictable_pages } from './vmscan.ts';
 
@@ -138,11 +140,17 @@ export function node_meminfo_show(seq: SeqFile, m: Machine, nid: nid_t): void {
   kb('Slab', pages(NR_SLAB_RECLAIMABLE) + pages(NR_SLAB_UNRECLAIMABLE));
   kb('SReclaimable', pages(NR_SLAB_RECLAIMABLE));
   kb('SUnreclaim', pages(NR_SLAB_UNRECLAIMABLE));
+  const h = default_hstate(m);
+  const huge: Record<string, number> = {
+    Total: h?.nr_huge_pages_node[nid] ?? 0,
+    Free: h?.free_huge_pages_node[nid] ?? 0,
+    Surp: h?.surplus_huge_pages_node[nid] ?? 0,
+  };
   for (const name of ['Total', 'Free', 'Surp']) {
     seq.puts('Node ').put_dec(nid).puts(' ');
     seq
       .put_left('HugePages_' + name + ':', 17)
-      .put_dec(0, 5)
+      .put_dec(huge[name]!, 5)
       .puts('\n');
   }
 }
@@ -235,6 +243,7 @@ export const node_files: readonly FileRow<Machine>[] = [
     when: numa,
     doc: 'what is no number looks for pages that can be reclaimed after all; always reads 0',
   },
+  ...node_hugepage_files,
   {
     path: DIR + 'node{nid}/compact',
     mode: 0o200,

@@ -12,6 +12,7 @@ import { build_all_zonelists } from '../../mm/mm_init.ts';
 import { type Machine, page_zone, WMARK_HIGH } from '../../mm/mmzone.ts';
 import { kmem_cache_alloc } from '../../mm/slub.ts';
 import { NR_KERNEL_STACK } from '../../mm/vmstat.ts';
+import { hugetlb_init } from './hugetlb.ts';
 import { init_sysctls } from './sysctl.ts';
 import { init_lowmem_reserve_ratio, init_per_zone_wmark_min } from './watermark.ts';
 
@@ -50,6 +51,7 @@ export function kernel_boot(m: Machine): void {
   alloc_large_system_hashes(m);
   alloc_boot_objects(m);
   start_kernel_threads(m);
+  hugetlb_init(m);
   init_per_zone_wmark_min(m);
 }
 

@@ -18,10 +18,13 @@ import type { FileRow } from '../../lib/file_row.ts';
 import { proc_get_long, skip_spaces } from '../../lib/kstrto.ts';
 import type { Job } from '../../lib/kthread.ts';
 import { GFP_KERNEL } from '../../mm/gfp.ts';
+import { default_hstate, type Hstate } from '../../mm/hugetlb_def.ts';
 import { build_all_zonelists } from '../../mm/mm_init.ts';
 import type { Machine } from '../../mm/mmzone.ts';
 import { drop_pagecache } from '../../mm/truncate.ts';
 import { compact_nodes } from './compaction.ts';
+import { nodes_with_memory, set_max_huge_pages } from './hugetlb.ts';
+import { get_overcommit, set_overcommit } from './hugetlb_files.ts';
 import { scan_zone_unevictable_pages, shrink_slab } from './vmscan.ts';
 import { lowmem_reserve_ratio_key, setup_pagelist_highmark } from './watermark.ts';
 
@@ -290,6 +293,57 @@ function* drop(m: Machine, what: number, taken: number): Job {
   return taken;
 }
 
+/**
+ * The size of the default pool. Growing it takes long, so the write is a job. Where the kernel uses
+ * a number that it never read, of malformed text, the pool stays as it is (C8).
+ */
+function nr_hugepages(name: string, when?: (m: Machine) => boolean): FileRow<Machine> {
+  const row: FileRow<Machine> = {
+    path: '/proc/sys/vm/' + name,
+    mode: 0o644,
+    show(seq, m) {
+      seq.put_dec(default_hstate(m)?.max_huge_pages ?? 0).puts('\n');
+    },
+    store(m, text) {
+      const h = default_hstate(m);
+      let count = -1;
+      const parsed = parse_vector(m, text, 1, (_i, value, neg) => {
+        // A negative number is ignored, as any that is out of range.
+        if (!neg) count = Number(value);
+        return true;
+      });
+      if (h === undefined || count < 0) return parsed.taken;
+      return resize_pool(m, h, count, parsed.taken);
+    },
+    doc: 'huge pages of the default size that the pool shall hold; a write grows or shrinks it',
+  };
+  return when === undefined ? row : { ...row, when };
+}
+
+function* resize_pool(m: Machine, h: Hstate, count: number, taken: number): Job {
+  h.max_huge_pages = yield* set_max_huge_pages(m, h, count, nodes_with_memory(m));
+  return taken;
+}
+
+/** Huge pages beyond the pool that mappings may take. */
+const nr_overcommit_hugepages: FileRow<Machine> = {
+  path: '/proc/sys/vm/nr_overcommit_hugepages',
+  mode: 0o644,
+  show(seq, m) {
+    const h = default_hstate(m);
+    seq.put_dec(h === undefined ? 0 : get_overcommit(m, h)).puts('\n');
+  },
+  store(m, text) {
+    const h = default_hstate(m);
+    const parsed = parse_vector(m, text, 1, (_i, value, neg) => {
+      if (!neg && h !== undefined) set_overcommit(m, h, value);
+      return true;
+    });
+    return parsed.taken;
+  },
+  doc: 'huge pages of the default size that mappings may take beyond the pool',
+};
+
 /** scan_unevictable_pages: any number but 0 looks at every page; errors are swallowed. */
 const scan_unevictable_pages: FileRow<Machine> = {
   path: '/proc/sys/vm/scan_unevictable_pages',
@@ -412,10 +466,13 @@ export const sysctl_files: readonly FileRow<Machine>[] = [
   int('dirty_expire_centisecs', 3000, 'the flusher writes what was dirty for so long'),
   int('nr_pdflush_threads', 0, 'always 0', { mode: 0o444 }),
   int('swappiness', 60, 'how much reclaim prefers anonymous pages', { min: 0, max: 100 }),
+  nr_hugepages('nr_hugepages'),
+  nr_hugepages('nr_hugepages_mempolicy', numa),
   int('hugetlb_shm_group', 0, 'group that may use huge pages in shared memory; kept'),
-  int('hugepages_treat_as_movable', 0, 'whether huge page pools may take movable memory; kept', {
+  int('hugepages_treat_as_movable', 0, 'whether huge page pools may take movable memory', {
     swallow: true,
   }),
+  nr_overcommit_hugepages,
   lowmem_reserve_ratio,
   drop_caches,
   compact_memory,

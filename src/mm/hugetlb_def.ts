@@ -1,0 +1,52 @@
+/**
+ * The data of huge page pools: one Hstate a size.
+ *
+ * Free pages of a pool are whole compound blocks without a reference, kept per node, last in, first
+ * out. A page in use is its user's, with one reference. Behaviour is the kernel's (hugetlb.ts).
+ * Linux: include/linux/hugetlb.h (struct hstate). Differs: free pages are in arrays, not on lists.
+ */
+import type { Machine } from './mmzone.ts';
+import type { nid_t, order_t, pfn_t } from './page.ts';
+
+export class Hstate {
+  readonly order: order_t;
+  /** Size in KiB, as in the name of its directory. */
+  readonly size_kb: number;
+  /** All pages of the pool, surplus included. */
+  nr_huge_pages = 0;
+  free_huge_pages = 0;
+  /** Of the free ones: promised to mappings that have not touched them yet. */
+  resv_huge_pages = 0;
+  /** Taken beyond the pool's size while overcommit allows it; go back when they are freed. */
+  surplus_huge_pages = 0;
+  nr_overcommit_huge_pages = 0;
+  /** The size of the pool that was reached by the last change: persistent pages. */
+  max_huge_pages = 0;
+  readonly nr_huge_pages_node: Int32Array;
+  readonly free_huge_pages_node: Int32Array;
+  readonly surplus_huge_pages_node: Int32Array;
+  /** By node: first frames of free pages; the last one is taken next. */
+  readonly hugepage_freelists: pfn_t[][] = [];
+  next_nid_to_alloc: nid_t = 0;
+  next_nid_to_free: nid_t = 0;
+
+  constructor(order: order_t, page_shift: number, nr_nodes: number) {
+    this.order = order;
+    this.size_kb = 2 ** (order + page_shift - 10);
+    this.nr_huge_pages_node = new Int32Array(nr_nodes);
+    this.free_huge_pages_node = new Int32Array(nr_nodes);
+    this.surplus_huge_pages_node = new Int32Array(nr_nodes);
+    for (let nid = 0; nid < nr_nodes; nid++) this.hugepage_freelists.push([]);
+  }
+}
+
+/** The pool of the default size; undefined on a machine that has not booted (default_hstate). */
+export function default_hstate(m: Machine): Hstate | undefined {
+  return m.hstates[m.default_hstate_idx];
+}
+
+/** Pages that the pool of the default size keeps from all others (hugetlb.c). */
+export function hugetlb_total_pages(m: Machine): number {
+  const h = default_hstate(m);
+  return h === undefined ? 0 : h.nr_huge_pages * 2 ** h.order;
+}
