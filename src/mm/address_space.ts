@@ -39,6 +39,11 @@ export interface AddressSpaceOperations {
    * under write-back. 0, -errno, or AOP_WRITEPAGE_ACTIVATE with the page still locked.
    */
   writepage?(m: Machine, mapping: AddressSpace, pfn: pfn_t): number;
+  /**
+   * A process touches a page of a mapping: the page, locked, uptodate and with a reference. -EIO,
+   * -ENOMEM, -EAGAIN. Without it the page is read from the device (filemap_fault).
+   */
+  fault?(m: Machine, mapping: AddressSpace, index: number): pfn_t;
   /** Marks a page dirty; without it the page alone is marked, its buffers are not. */
   set_page_dirty?(m: Machine, mapping: AddressSpace, pfn: pfn_t): boolean;
   /**

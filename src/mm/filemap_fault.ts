@@ -75,6 +75,7 @@ function page_cache_read(m: Machine, file: MmapFile, index: number): pfn_t {
 export function filemap_fault(m: Machine, vma: VmArea, index: number): pfn_t {
   const file = vma.vm_file!;
   const { mapping } = file;
+  if (mapping.a_ops.fault !== undefined) return mapping.a_ops.fault(m, mapping, index);
   file.ra ??= new FileRaState();
   const page_size = 2 ** m.shape.page_shift;
   if (index >= Math.ceil(mapping.i_size / page_size)) return -EIO;

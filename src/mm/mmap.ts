@@ -47,6 +47,7 @@ import type { Machine } from './mmzone.ts';
 import { pgd_alloc, pgd_free } from './page_table.ts';
 import { PROC_MM, PROC_VMA, proc_object_alloc, proc_object_free } from './proc_caches.ts';
 import { anon_vma_clone, unlink_anon_vmas } from './rmap.ts';
+import { shmem_file_setup } from './shmem.ts';
 import { MmuGather } from './tlb.ts';
 import { global_page_state, NR_FILE_PAGES, NR_FREE_PAGES, NR_SLAB_RECLAIMABLE } from './vmstat.ts';
 
@@ -431,7 +432,7 @@ export function get_unmapped_area(mm: MmStruct, addr: vpn_t, len: number): vpn_t
 
 /**
  * Maps `len` pages: anonymous memory, or a file from page `pgoff` on. Returns the first page, or
- * -EINVAL, -ENOMEM (mmap.c: do_mmap_pgoff, mmap_region). Of MAP_SHARED only files are modelled.
+ * -EINVAL, -ENOMEM (mmap.c: do_mmap_pgoff, mmap_region).
  */
 export function do_mmap(
   m: Machine,
@@ -453,14 +454,23 @@ export function do_mmap(
   if ((flags & MAP_GROWSDOWN) !== 0) vm_flags |= VM_GROWSDOWN;
   if ((flags & MAP_LOCKED) !== 0) vm_flags |= VM_LOCKED;
   if ((flags & MAP_NORESERVE) !== 0) vm_flags |= VM_NORESERVE;
-  if (file !== null) {
-    if ((flags & MAP_SHARED) !== 0) vm_flags |= VM_SHARED | VM_MAYSHARE;
-    vm_flags |= VM_CAN_NONLINEAR;
-  } else {
-    if ((flags & MAP_SHARED) !== 0) return -EINVAL;
-    pgoff = addr;
+  if ((flags & MAP_SHARED) !== 0) vm_flags |= VM_SHARED | VM_MAYSHARE;
+  if (file !== null) vm_flags |= VM_CAN_NONLINEAR;
+  else if ((flags & MAP_SHARED) === 0) pgoff = addr;
+  const populate = (flags & MAP_POPULATE) !== 0;
+  if (file !== null || (flags & MAP_SHARED) === 0) {
+    return mmap_region(m, mm, file, addr, len, vm_flags, pgoff, populate);
   }
-  return mmap_region(m, mm, file, addr, len, vm_flags, pgoff, (flags & MAP_POPULATE) !== 0);
+  // Shared memory without a file gets one without a name (shmem.c: shmem_zero_setup).
+  if (vm_enough_memory(m, len) !== 0) return -ENOMEM;
+  const shm = shmem_file_setup(m, len);
+  if (shm === null) {
+    m.vm_committed_as -= len;
+    return -ENOMEM;
+  }
+  const mapped = mmap_region(m, mm, shm, addr, len, vm_flags, 0, populate);
+  if (mapped < 0) shm.open!.release();
+  return mapped;
 }
 
 function mmap_region(

@@ -46,6 +46,7 @@ export const WORKLOAD_HELP = `# Write a line here to start a simulated process; 
 #   heap SIZE      the same, by brk
 #   read SIZE      private memory that is only read (maps the page of zeroes)
 #   mlock SIZE     private memory, locked
+#   shared SIZE    shared memory; children of fork share it with their parent
 #   map PATH [SIZE]  maps a file of the disk and touches it; mode=read (default), private or shared
 #   kernel COUNT   blocks of unmovable kernel memory, order=N (default 0)
 #   free PATTERN   gives pages of the last region back (madvise), as pattern= does
@@ -93,7 +94,19 @@ const PROCESS_OPTIONS = [
   'cpu',
 ];
 const STEP_OPTIONS = ['pattern', 'mode', 'order'];
-const KINDS = ['anon', 'heap', 'read', 'mlock', 'map', 'kernel', 'free', 'write', 'verify', 'exec'];
+const KINDS = [
+  'anon',
+  'heap',
+  'read',
+  'mlock',
+  'shared',
+  'map',
+  'kernel',
+  'free',
+  'write',
+  'verify',
+  'exec',
+];
 
 /** What a text that cannot be carried out is answered with: errno and one line. */
 class SpecError extends Error {
@@ -240,8 +253,8 @@ export interface Verified {
 }
 
 /**
- * Looks at every present anonymous page of a process: it must hold what this process, or one that
- * it was forked from, wrote there. Nothing is faulted in.
+ * Looks at every present page of a process that is anonymous or shared memory: it must hold what this
+ * process, or one that it was forked from, wrote there (shared: any process). Nothing is faulted in.
  */
 export function verify_process(m: Machine, task: Task): Verified {
   const found: Verified = { checked: 0, bad: 0, first_bad: -1 };
@@ -249,7 +262,8 @@ export function verify_process(m: Machine, task: Task): Verified {
   if (mm === null) return found;
   for (const vma of mm.mmap) {
     // The page of arguments on the stack is nobody's test data.
-    if (vma.vm_file !== null || vma.vm_end > mm.start_stack) continue;
+    const shared = vma.vm_file?.mapping.a_ops.name === 'shmem';
+    if ((vma.vm_file !== null && !shared) || vma.vm_end > mm.start_stack) continue;
     for (
       let vpn = next_mapped(mm, vma.vm_start, vma.vm_end);
       vpn < vma.vm_end;
@@ -257,11 +271,12 @@ export function verify_process(m: Machine, task: Task): Verified {
     ) {
       const pte = pte_table(mm, vpn)!.ptes![vpn & 511]!;
       if (!pte_present(pte) || pte_pfn(pte) === m.zero_pfn) continue;
-      if (!PageAnon(m.memmap, pte_pfn(pte))) continue;
+      if (!shared && !PageAnon(m.memmap, pte_pfn(pte))) continue;
       const tag = m.contents.get_tag(pte_pfn(pte));
       found.checked++;
       const writer = tag >>> 16;
-      if (task.lineage.includes(writer) && tag === workload_tag(writer, vpn)) continue;
+      const known = shared || task.lineage.includes(writer);
+      if (known && tag === workload_tag(writer, vpn)) continue;
       if (found.bad++ === 0) found.first_bad = vpn;
     }
   }
@@ -378,6 +393,9 @@ function* run_step(
     case 'anon':
     case 'mlock':
       region = map_region(m, task, null, step.size, rw, ANON, step.kind);
+      break;
+    case 'shared':
+      region = map_region(m, task, null, step.size, rw, MAP_SHARED | MAP_ANONYMOUS, step.kind);
       break;
     case 'read':
       region = map_region(m, task, null, step.size, rw, ANON, step.kind);

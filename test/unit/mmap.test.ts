@@ -71,7 +71,6 @@ test('areas come top down below the gap for the stack; holes are used again', ()
   assert.equal(map_anon(m, a, 1, 1), third - 1);
   assert.equal(do_mmap(m, a.mm!, null, 0x1234, 4, 3, ANON), 0x1234, 'a free hint is taken');
   assert.equal(do_mmap(m, a.mm!, null, 0, 0, 3, ANON), -EINVAL);
-  assert.equal(do_mmap(m, a.mm!, null, 0, 4, 3, MAP_SHARED | MAP_ANONYMOUS), -EINVAL);
 });
 
 test('neighbours merge: mapping before, behind and between', () => {

@@ -9,13 +9,21 @@ import { is_job, run_job } from '../../src/lib/kthread.ts';
 import { MemoryBlockDevice } from '../../src/mm/block_device.ts';
 import { debug_vm } from '../../src/mm/debug_vm.ts';
 import { kill_process } from '../../src/mm/fork.ts';
+import { lru_add_drain_all } from '../../src/mm/lru.ts';
+import { read_tag, write_tag } from '../../src/mm/memory.ts';
 import { MM_ANONPAGES, type Task } from '../../src/mm/mm_types.ts';
 import { type Machine, page_zone } from '../../src/mm/mmzone.ts';
-import { global_page_state, NR_MLOCK } from '../../src/mm/vmstat.ts';
+import { PageActive, PageSwapBacked } from '../../src/mm/page.ts';
+import { global_page_state, NR_MLOCK, NR_SHMEM } from '../../src/mm/vmstat.ts';
 import { mount_root } from '../../src/mount_root.ts';
 import { open_for_map } from '../../src/sim/open_for_map.ts';
-import { parse_size, spawn_workload, verify_process } from '../../src/sim/workload.ts';
-import { frame, MIB, small_machine } from './process_machine.ts';
+import {
+  parse_size,
+  spawn_workload,
+  verify_process,
+  workload_tag,
+} from '../../src/sim/workload.ts';
+import { frame, MIB, migrate, small_machine } from './process_machine.ts';
 
 const ROOT = { uid: 0, gid: 0, pid: 0 };
 const DIR = 'sys/kernel/debug/pageblock';
@@ -103,6 +111,36 @@ test('fork, children, cow: who shares what', () => {
     for (let i = 0; i < 100; i++) if (frame(child, vpn + i) !== frame(parent!, vpn + i)) own++;
     assert.equal(own, 50);
   }
+  debug_vm(m);
+});
+
+test('shared: children see the same pages, which are on the inactive anonymous list', () => {
+  const m = small_machine();
+  const promised = m.vm_committed_as;
+  const [parent, child] = spawn(m, 'fork shared 100p cow=50 pattern=every:4');
+  const vpn = parent!.mm!.mmap[0]!.vm_start;
+  assert.deepEqual([...parent!.mm!.rss_stat], [75, 1, 0]);
+  assert.equal(global_page_state(m, NR_SHMEM), 100);
+  assert.equal(write_tag(m, child!, vpn, workload_tag(child!.pid, vpn)), 0);
+  assert.equal(frame(child!, vpn), frame(parent!, vpn));
+  assert.equal(read_tag(m, parent!, vpn), workload_tag(child!.pid, vpn));
+  // Given back by one process, it is still there: shared memory lasts as long as its mappings.
+  assert.equal(read_tag(m, parent!, vpn + 3), workload_tag(parent!.pid, vpn + 3));
+  lru_add_drain_all(m);
+  const pfn = frame(parent!, vpn);
+  assert.ok(PageSwapBacked(m.memmap, pfn) && !PageActive(m.memmap, pfn));
+  debug_vm(m);
+  const moved = frame(parent!, vpn);
+  assert.equal(migrate(m, [moved]), 0);
+  assert.notEqual(frame(parent!, vpn), moved);
+  assert.equal(frame(parent!, vpn), frame(child!, vpn));
+  for (const task of [parent!, child!]) assert.equal(verify_process(m, task).bad, 0);
+  debug_vm(m);
+  kill_process(m, parent!.pid);
+  assert.equal(global_page_state(m, NR_SHMEM), 100);
+  kill_process(m, child!.pid);
+  assert.equal(global_page_state(m, NR_SHMEM), 0);
+  assert.equal(m.vm_committed_as, promised);
   debug_vm(m);
 });
 
