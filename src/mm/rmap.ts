@@ -428,56 +428,53 @@ export function is_vma_temporary_stack(vma: VmArea): boolean {
 
 // ---- page_referenced
 
-/** What a page_referenced walk found; `vm_flags`: of the areas that used the page, or VM_LOCKED. */
-export interface Referenced {
-  referenced: number;
-  vm_flags: number;
-}
-
-/** Tests and clears the young bit of one mapping; true: look no further. */
-function page_referenced_one(pfn: pfn_t, vma: VmArea, vpn: vpn_t, out: Referenced): boolean {
-  const table = page_check_address(pfn, vma.vm_mm, vpn);
-  if (table === null) return false;
+/**
+ * Tests and clears the young bit of one mapping: 1 when it counts as a use. The area's flags go to
+ * m.rmap_vm_flags; VM_LOCKED there means that nobody needs to look further.
+ */
+function page_referenced_one(m: Machine, table: PageTable, vma: VmArea, vpn: vpn_t): number {
   if ((vma.vm_flags & VM_LOCKED) !== 0) {
-    // No need to look further: the page will go to the unevictable list.
-    out.vm_flags |= VM_LOCKED;
-    return true;
+    // The page will go to the unevictable list.
+    m.rmap_vm_flags |= VM_LOCKED;
+    return 0;
   }
   const pte = table.ptes![vpn & 511]!;
-  if (pte_young(pte)) {
-    table.ptes![vpn & 511] = pte & ~_PAGE_ACCESSED;
-    // A sequential reader will not come back.
-    if ((vma.vm_flags & VM_SEQ_READ) === 0) {
-      out.referenced++;
-      out.vm_flags |= vma.vm_flags;
-    }
-  }
-  return false;
+  if (!pte_young(pte)) return 0;
+  table.ptes![vpn & 511] = pte & ~_PAGE_ACCESSED;
+  // A sequential reader will not come back.
+  if ((vma.vm_flags & VM_SEQ_READ) !== 0) return 0;
+  m.rmap_vm_flags |= vma.vm_flags;
+  return 1;
 }
 
-function page_referenced_anon(m: Machine, pfn: pfn_t, out: Referenced): void {
+function page_referenced_anon(m: Machine, pfn: pfn_t): number {
   const anon_vma = page_lock_anon_vma(m, pfn);
-  if (anon_vma === null) return;
+  if (anon_vma === null) return 0;
   let mapcount = page_mapcount(m.memmap, pfn);
-  for (let avc = anon_vma.head; avc !== null && mapcount > 0; avc = avc.av_next) {
+  let referenced = 0;
+  for (let avc = anon_vma.head; avc !== null; avc = avc.av_next) {
     const vpn = vma_address(m, pfn, avc.vma);
-    if (vpn < 0 || page_check_address(pfn, avc.vma.vm_mm, vpn) === null) continue;
-    if (page_referenced_one(pfn, avc.vma, vpn, out)) break;
-    mapcount--;
+    const table = vpn < 0 ? null : page_check_address(pfn, avc.vma.vm_mm, vpn);
+    if (table === null) continue;
+    referenced += page_referenced_one(m, table, avc.vma, vpn);
+    if (--mapcount === 0 || (m.rmap_vm_flags & VM_LOCKED) !== 0) break;
   }
+  return referenced;
 }
 
-function page_referenced_file(m: Machine, pfn: pfn_t, out: Referenced): void {
+function page_referenced_file(m: Machine, pfn: pfn_t): number {
   const mapping = page_mapping(m, pfn);
-  if (mapping === null) return;
+  if (mapping === null) return 0;
   let mapcount = page_mapcount(m.memmap, pfn);
+  let referenced = 0;
   for (const vma of mapping.i_mmap) {
-    if (mapcount <= 0) break;
     const vpn = vma_address(m, pfn, vma);
-    if (vpn < 0 || page_check_address(pfn, vma.vm_mm, vpn) === null) continue;
-    if (page_referenced_one(pfn, vma, vpn, out)) break;
-    mapcount--;
+    const table = vpn < 0 ? null : page_check_address(pfn, vma.vm_mm, vpn);
+    if (table === null) continue;
+    referenced += page_referenced_one(m, table, vma, vpn);
+    if (--mapcount === 0 || (m.rmap_vm_flags & VM_LOCKED) !== 0) break;
   }
+  return referenced;
 }
 
 /**
@@ -485,7 +482,6 @@ function page_referenced_file(m: Machine, pfn: pfn_t, out: Referenced): void {
  * flags of those areas go to m.rmap_vm_flags (Linux: *vm_flags).
  */
 export function page_referenced(m: Machine, pfn: pfn_t, is_locked: boolean): number {
-  const out: Referenced = { referenced: 0, vm_flags: 0 };
   m.rmap_vm_flags = 0;
   const p = m.memmap;
   if (!page_mapped(p, pfn) || p.mapping[pfn]! >>> 2 === 0) return 0;
@@ -494,12 +490,12 @@ export function page_referenced(m: Machine, pfn: pfn_t, is_locked: boolean): num
     we_locked = trylock_page(p, pfn);
     if (!we_locked) return 1;
   }
-  if (PageKsm(p, pfn)) out.referenced = m.kernel.ksm?.page_referenced_ksm(m, pfn) ?? 0;
-  else if (PageAnon(p, pfn)) page_referenced_anon(m, pfn, out);
-  else page_referenced_file(m, pfn, out);
+  let referenced: number;
+  if (PageKsm(p, pfn)) referenced = m.kernel.ksm?.page_referenced_ksm(m, pfn) ?? 0;
+  else if (PageAnon(p, pfn)) referenced = page_referenced_anon(m, pfn);
+  else referenced = page_referenced_file(m, pfn);
   if (we_locked) unlock_page(p, pfn);
-  m.rmap_vm_flags |= out.vm_flags;
-  return out.referenced;
+  return referenced;
 }
 
 // ---- try_to_unmap
