@@ -127,23 +127,8 @@ async function start(mountPoint: string, options: MountOptions): Promise<void> {
     jobs,
   );
 
-  await transport.mount();
-  const device = mountAt(mountPoint)?.device;
-  const background = process.env['PAGEBLOCK_READY_FD'] !== undefined;
-  const { foreground: _, ...shown } = options;
-  writeRecord({
-    mountPoint,
-    pid: process.pid,
-    startTime: startTimeOf(process.pid) ?? '',
-    bootId: bootId(),
-    version: version(),
-    transport: transport.name,
-    options: shown,
-    log: background ? logPath(mountPoint) : null,
-    since: new Date().toISOString(),
-  });
-  clock.start();
-
+  // A signal may come while the mount is being made: it must not leave half of one.
+  let mounting: Promise<void> = Promise.resolve();
   let ending = false;
   const end = async (status: number, why: string): Promise<void> => {
     if (ending) return;
@@ -151,6 +136,7 @@ async function start(mountPoint: string, options: MountOptions): Promise<void> {
     debug('ending: %s', why);
     clock.stop();
     try {
+      await mounting.catch(() => {});
       await transport.unmount();
     } catch (error) {
       process.stderr.write(`pageblock: ${(error as Error).message}\n`);
@@ -167,6 +153,25 @@ async function start(mountPoint: string, options: MountOptions): Promise<void> {
     reportDefect('the server', error);
     void end(1, 'defect');
   });
+  mounting = transport.mount();
+  await mounting;
+  if (ending) return;
+  const device = mountAt(mountPoint)?.device;
+  const background = process.env['PAGEBLOCK_READY_FD'] !== undefined;
+  const { foreground: _, ...shown } = options;
+  writeRecord({
+    mountPoint,
+    pid: process.pid,
+    startTime: startTimeOf(process.pid) ?? '',
+    bootId: bootId(),
+    version: version(),
+    transport: transport.name,
+    options: shown,
+    log: background ? logPath(mountPoint) : null,
+    since: new Date().toISOString(),
+  });
+  clock.start();
+
   // fuse-native does not say when somebody else unmounts.
   setInterval(() => {
     if (mountAt(mountPoint)?.device !== device) void end(0, 'unmounted from outside');
