@@ -27,6 +27,7 @@ import { def_blk_aops } from './mm/buffer.ts';
 import { BufferHeads } from './mm/buffer_head.ts';
 import { Contents } from './mm/contents.ts';
 import { FileRaState } from './mm/filemap.ts';
+import { Hstate } from './mm/hugetlb_def.ts';
 import { AnonVma, AnonVmaChain, MmapFile, MmStruct, Task, VmArea } from './mm/mm_types.ts';
 import { ListHeads, Machine, Pagevec, PerCpuPages, Pgdat, Zone } from './mm/mmzone.ts';
 import { Memmap } from './mm/page.ts';
@@ -45,7 +46,7 @@ function registry(devices: readonly BlockDevice[]): SnapshotRegistry {
     .add_class(AddressSpace, Mappings, RadixTreeNodes, RadixTreeRoot, WritebackState, BlockQueue)
     .add_class(BufferHeads, FileRaState, KmemCache, KmemCacheCpu, KmemCacheNode, SlabState)
     .add_class(AnonVma, AnonVmaChain, MmapFile, MmStruct, Task, VmArea, PageTable, MmuGather)
-    .add_class(SwapInfo, Shrinker, MemoryBlockDevice)
+    .add_class(SwapInfo, Shrinker, Hstate, MemoryBlockDevice)
     .add_class(DiskFs, DiskInode, Directory, Group, IndirectBlock, FreedBlocks)
     .add_factory(MmTrace, () => new MmTrace())
     .add_external('kernel 2.6.35', linux_2_6_35)
