@@ -4,11 +4,13 @@
 
 import { benchAllocator, benchBoot, benchCompaction } from './core.ts';
 import { benchDisk, benchFiles } from './mounted.ts';
+import { benchTrace } from './trace.ts';
 
 const groups: Record<string, () => Promise<unknown>> = {
   allocator: () => benchAllocator(7),
   compaction: () => benchCompaction(3),
   boot: () => benchBoot(3),
+  trace: () => benchTrace(5),
   files: () => benchFiles(5),
   disk: () => benchDisk(3),
 };

@@ -1,0 +1,81 @@
+/**
+ * What tracing costs: an event that is off, and events that are on.
+ *
+ * An event that is off is one load and a branch. Its cost is the difference between a loop over
+ * many machines' tracepoints that looks at them and one that does not, taken in the same round; the
+ * same pages are then allocated with all events never on, on, and off again.
+ */
+import {
+  event_enable_disable,
+  trace_state,
+  tracing_reset,
+} from '../src/kernels/linux-2.6.35/trace.ts';
+import { TRACE_EVENTS } from '../src/kernels/linux-2.6.35/trace_events.ts';
+import { boot } from '../src/machine.ts';
+import { GFP_HIGHUSER_MOVABLE } from '../src/mm/gfp.ts';
+import type { Machine } from '../src/mm/mmzone.ts';
+import { nsPer, type Result, runGroup } from './harness.ts';
+
+let sink = 0;
+
+/** Some work per turn, so that the processor has something to overlap the check with. */
+function turns(m: Machine, count: number, looks: boolean): number {
+  const point = m.trace.mm_page_alloc;
+  return nsPer(count, () => {
+    let x = 1;
+    for (let i = 0; i < count; i++) {
+      x = (Math.imul(x, 1664525) + 1013904223) | 0;
+      if (looks && point.enabled) point.emit(x);
+    }
+    sink += x;
+  });
+}
+
+function pages(m: Machine, count: number): number {
+  const k = m.kernel;
+  return nsPer(count, () => {
+    for (let i = 0; i < count; i++) k.__free_pages(m, k.alloc_pages(m, GFP_HIGHUSER_MOVABLE, 0), 0);
+  });
+}
+
+function all_events(m: Machine, on: boolean): void {
+  for (let event = 0; event < TRACE_EVENTS.length; event++) event_enable_disable(m, event, on);
+}
+
+export async function benchTrace(rounds: number): Promise<Result[]> {
+  const m = boot({ memory: 2 ** 28 });
+  const traced = boot({ memory: 2 ** 28 });
+  pages(m, 200_000);
+  const results = await runGroup(
+    'trace events, per page allocated and freed',
+    [
+      {
+        name: 'one event that is off',
+        unit: 'ns',
+        target: '0 within noise',
+        round: () => turns(m, 5_000_000, true) - turns(m, 5_000_000, false),
+      },
+      { name: 'all events off, never on before', unit: 'ns', round: () => pages(m, 1_000_000) },
+      {
+        name: 'all events on',
+        unit: 'ns',
+        round: () => {
+          all_events(traced, true);
+          tracing_reset(traced);
+          return pages(traced, 100_000);
+        },
+      },
+      {
+        name: 'all events off again',
+        unit: 'ns',
+        round: () => {
+          all_events(traced, false);
+          return pages(traced, 1_000_000);
+        },
+      },
+    ],
+    rounds,
+  );
+  if (sink === 0.5 || trace_state(traced).buffers.length === 0) throw new Error('bench: no trace');
+  return results;
+}
