@@ -5,7 +5,6 @@
  * buffers of a page form a ring; the page's private column holds the first.
  * Linux: include/linux/buffer_head.h. Behaviour is in buffer.ts and page_writeback.ts.
  */
-import type { Memmap, pfn_t } from './page.ts';
 
 // b_state bits.
 export const BH_Uptodate = 1;
@@ -54,9 +53,4 @@ export class BufferHeads {
     this.b_this_page[bh] = bh;
     this.b_blocknr[bh] = -1;
   }
-}
-
-/** The first buffer of a page. Precondition: PG_private on a page of a mapping with buffers. */
-export function page_buffers(p: Memmap, pfn: pfn_t): number {
-  return p.private_[pfn]!;
 }

@@ -16,7 +16,6 @@ import { __GFP_COLD, __GFP_FS, __GFP_HIGHMEM, GFP_KERNEL } from './gfp.ts';
 import { lru_cache_add_anon, lru_cache_add_file, mark_page_accessed, put_page } from './lru.ts';
 import { type Machine, page_zone } from './mmzone.ts';
 import {
-  PageLocked,
   PageSwapBacked,
   PageUptodate,
   page_mapped,
@@ -128,11 +127,6 @@ export function __remove_from_page_cache(m: Machine, pfn: pfn_t): void {
   if (TestClearPageFlag(p, pfn, PG_dirty) && mapping!.a_ops.account_dirty) {
     mod_zone_page_state(zone, NR_FILE_DIRTY, -1);
   }
-}
-
-export function remove_from_page_cache(m: Machine, pfn: pfn_t): void {
-  BUG_ON(!PageLocked(m.memmap, pfn), 'remove_from_page_cache: the page is not locked');
-  __remove_from_page_cache(m, pfn);
 }
 
 /**
@@ -366,40 +360,6 @@ export function page_cache_async_readahead(
   // PG_readahead is PG_reclaim: under write-back it means the other thing.
   if (!TestClearPageFlag(m.memmap, pfn, PG_reclaim)) return;
   ondemand_readahead(m, mapping, ra, true, index, req_size);
-}
-
-/**
- * The page at an index, read in if need be, with a reference. -ENOMEM, -EIO
- * (filemap.c: read_cache_page, without read-ahead).
- */
-export function read_cache_page(
-  m: Machine,
-  mapping: AddressSpace,
-  index: number,
-  gfp: number,
-): pfn_t {
-  let pfn = find_get_page(m, mapping, index);
-  if (pfn < 0) {
-    pfn = m.kernel.alloc_pages(m, gfp, 0);
-    if (pfn < 0) return -ENOMEM;
-    const rc = add_to_page_cache_lru(m, pfn, mapping, index, GFP_KERNEL);
-    if (rc !== 0) {
-      put_page(m, pfn);
-      return rc;
-    }
-  } else if (PageUptodate(m.memmap, pfn)) {
-    mark_page_accessed(m, pfn);
-    return pfn;
-  } else {
-    BUG_ON(!trylock_page(m.memmap, pfn), 'read_cache_page: the page is locked for ever');
-  }
-  const rc = readpage(m, mapping, pfn);
-  if (rc !== 0) {
-    put_page(m, pfn);
-    return rc;
-  }
-  mark_page_accessed(m, pfn);
-  return pfn;
 }
 
 /**

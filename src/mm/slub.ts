@@ -10,7 +10,6 @@
  * slabs (get_any_partial) always takes place, where Linux draws 1000 of 1024 by cycle counter.
  */
 import { BUG_ON } from '../lib/bug.ts';
-import { ENOMEM } from '../lib/errno.ts';
 import {
   __GFP_COMP,
   __GFP_DMA,
@@ -394,10 +393,4 @@ export function kfree(m: Machine, handle: number): void {
   if (handle === 0) return;
   if (large) m.kernel.__free_pages(m, value, kind - caches.length);
   else slab_free(m, caches[kind]!, value);
-}
-
-/** kmem_cache_alloc for callers that report errors: the handle, or -ENOMEM. */
-export function kmem_cache_alloc_or_errno(m: Machine, s: KmemCache, gfp: number): number {
-  const object = kmem_cache_alloc(m, s, gfp);
-  return object === 0 ? -ENOMEM : object;
 }
