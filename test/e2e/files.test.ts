@@ -109,7 +109,8 @@ it('answers the recorded calls as the recorded kernel did', asRoot, async (t) =>
       // Differs: the offset moves by the result, also where a handler left it alone.
       if (ours.off !== rec.off) differs.offset++;
       assert.equal(ours.off, Math.max(0, ret), where);
-    } else if (rec.op === 'read' && STATE.test(rec.file)) {
+    } else if (rec.op === 'read' && (STATE.test(rec.file) || /hugepages/.test(rec.file))) {
+      // What pools hold depends on the machine: test/unit/errno_table.
       assert.ok(ours.ret! > 0, where);
     } else {
       for (const [key, value] of Object.entries(ours)) {
@@ -118,7 +119,7 @@ it('answers the recorded calls as the recorded kernel did', asRoot, async (t) =>
     }
   });
   assert.ok(compared >= 1853, String(compared));
-  for (const file of differs.missing) assert.match(file, /hugepages|\/ksm\//);
+  for (const file of differs.missing) assert.match(file, /\/ksm\//);
   assert.ok(differs.clamped > 0 && differs.offset > differs.clamped);
 });
 

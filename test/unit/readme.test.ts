@@ -25,6 +25,8 @@ const LACKING: [string, Machine][] = [
 /** What a machine must have for this file to be there. */
 function needs(row: FileRow<Machine>): string {
   if (row.when === undefined) return '';
+  // Every machine has some sizes of huge pages.
+  if (/\/hugepages-/.test(row.path)) return /mempolicy|\/node/.test(row.path) ? 'NUMA' : '';
   if (!row.when(FULL)) return 'x86';
   return LACKING.filter(([, m]) => !row.when!(m))
     .map(([name]) => name)
@@ -37,7 +39,7 @@ function file_table(): string {
     ...linux_2_6_35.file_directories.flatMap((directory) => directory.rows),
     ...control_files,
   ];
-  // Rows that differ in the name of an event or option only become one line.
+  // Rows that differ in the name of an event or option, or in a size, become one line.
   const lines = new Set<string>();
   for (const row of rows) {
     const many = /\/tracing\/(?:events\/kmem\/(\w+)\/|options\/([\w-]+)$)/.exec(row.path);
