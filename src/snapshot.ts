@@ -11,6 +11,7 @@ import { FreedBlocks } from './fs/disk/balloc.ts';
 import { Directory, DiskFs, DiskInode, Group, IndirectBlock } from './fs/disk/disk_fs.ts';
 import { disk_aops } from './fs/disk/inode.ts';
 import { dcache_shrinker, icache_shrinker } from './fs/disk/shrink.ts';
+import { DiskFile } from './fs/disk/vnode.ts';
 import { linux_2_6_35 } from './kernels/linux-2.6.35/profile.ts';
 import { Clock } from './lib/clock.ts';
 import { Prng } from './lib/prng.ts';
@@ -33,6 +34,7 @@ import { ListHeads, Machine, Pagevec, PerCpuPages, Pgdat, Zone } from './mm/mmzo
 import { Memmap } from './mm/page.ts';
 import { PageTable } from './mm/page_table.ts';
 import { Shrinker } from './mm/reclaim_def.ts';
+import { ShmemInode, shmem_aops } from './mm/shmem.ts';
 import { KmemCache, KmemCacheCpu, KmemCacheNode, SlabState } from './mm/slub_def.ts';
 import { SwapInfo } from './mm/swap_state.ts';
 import { MmuGather } from './mm/tlb.ts';
@@ -47,12 +49,22 @@ function registry(devices: readonly BlockDevice[]): SnapshotRegistry {
     .add_class(BufferHeads, FileRaState, KmemCache, KmemCacheCpu, KmemCacheNode, SlabState)
     .add_class(AnonVma, AnonVmaChain, MmapFile, MmStruct, Task, VmArea, PageTable, MmuGather)
     .add_class(SwapInfo, Shrinker, Hstate, MemoryBlockDevice)
-    .add_class(DiskFs, DiskInode, Directory, Group, IndirectBlock, FreedBlocks)
+    .add_class(
+      DiskFs,
+      DiskInode,
+      DiskFile,
+      Directory,
+      Group,
+      IndirectBlock,
+      FreedBlocks,
+      ShmemInode,
+    )
     .add_factory(MmTrace, () => new MmTrace())
     .add_external('kernel 2.6.35', linux_2_6_35)
     .add_external('swap_aops', swap_aops)
     .add_external('def_blk_aops', def_blk_aops)
     .add_external('disk_aops', disk_aops)
+    .add_external('shmem_aops', shmem_aops)
     .add_external(dcache_shrinker.name, dcache_shrinker)
     .add_external(icache_shrinker.name, icache_shrinker);
   devices.forEach((device, i) => {

@@ -57,7 +57,7 @@ import {
 import { anon_vma_fork } from './rmap.ts';
 import { mod_zone_page_state, NR_KERNEL_STACK } from './vmstat.ts';
 
-/** The slab objects of a task, in the order in which fork takes them. */
+/** The slab objects of a task, in the order in which fork takes them; the pid comes after the mm. */
 const TASK_OBJECTS = [
   PROC_TASK_STRUCT,
   PROC_CRED,
@@ -89,19 +89,21 @@ function dup_task_struct(m: Machine, ppid: number, comm: string): Task | null {
   if (pid < 0) return null;
   const task = new Task(pid, ppid, comm, null);
   task.start_time = m.clock.now_ms;
-  for (let i = 0; i < TASK_OBJECTS.length; i++) {
-    const object = proc_object_alloc(m, TASK_OBJECTS[i]!);
-    if (object === 0) {
-      free_task(m, task);
-      return null;
-    }
-    task.objects.push(object);
-    if (i === 0 && !alloc_thread_info(m, task)) {
+  for (let i = 0; i < TASK_OBJECTS.length - 1; i++) {
+    if (!alloc_task_object(m, task) || (i === 0 && !alloc_thread_info(m, task))) {
       free_task(m, task);
       return null;
     }
   }
   return task;
+}
+
+/** The next of TASK_OBJECTS: false without memory. */
+function alloc_task_object(m: Machine, task: Task): boolean {
+  const object = proc_object_alloc(m, TASK_OBJECTS[task.objects.length]!);
+  if (object === 0) return false;
+  task.objects.push(object);
+  return true;
 }
 
 function alloc_thread_info(m: Machine, task: Task): boolean {
@@ -214,8 +216,10 @@ export function do_fork(m: Machine, parent: Task): Task | number {
   const current = m.current;
   m.current = parent;
   const mm = dup_mm(m, parent.mm);
+  const has_pid = mm !== null && alloc_task_object(m, task);
   m.current = current;
-  if (mm === null) {
+  if (mm === null || !has_pid) {
+    if (mm !== null) mmput(m, mm);
     free_task(m, task);
     return -ENOMEM;
   }
@@ -236,11 +240,9 @@ export function create_process(m: Machine, comm: string): Task | number {
   task.cmdline = comm;
   m.tasks.set(task.pid, task);
   const err = do_execve(m, task, comm);
-  if (err !== 0) {
-    do_exit(m, task, 1);
-    return err;
-  }
-  return task;
+  if (err === 0 && alloc_task_object(m, task)) return task;
+  do_exit(m, task, 1);
+  return err !== 0 ? err : -ENOMEM;
 }
 
 /**

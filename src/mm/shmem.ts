@@ -52,7 +52,7 @@ export const shmem_aops: AddressSpaceOperations = {
 };
 
 /** What keeps the memory while somebody maps it: inode and promise. */
-class ShmemInode {
+export class ShmemInode {
   private readonly m: Machine;
   private readonly mapping: AddressSpace;
   private readonly pages: number;

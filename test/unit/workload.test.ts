@@ -23,6 +23,7 @@ import {
   verify_process,
   workload_tag,
 } from '../../src/sim/workload.ts';
+import { fork_machine, state_hash } from '../../src/snapshot.ts';
 import { frame, MIB, migrate, small_machine } from './process_machine.ts';
 
 const ROOT = { uid: 0, gid: 0, pid: 0 };
@@ -282,4 +283,22 @@ test('a process that is killed while its workload runs ends the workload', () =>
   assert.equal(run_job(job), -ESRCH);
   assert.equal(m.tasks.size, 0);
   debug_vm(m);
+});
+
+test('processes with mapped files and shared memory are saved, restored and go on', () => {
+  const m = small_machine({ disk: new MemoryBlockDevice(16 * MIB) });
+  const file = (disk_root(m).create('f', 0o644, ROOT) as Vnode).open(O_RDWR, ROOT) as OpenFile;
+  file.write(new Uint8Array(65536).fill(3), 0);
+  file.release();
+  spawn(m, 'fork shared 1M + map /f + map /f mode=private + anon 100p children=2 cow=30');
+  const copy = fork_machine(m);
+  assert.equal(state_hash(copy), state_hash(m));
+  for (const machine of [m, copy]) {
+    run_job(compact_nodes(machine));
+    for (const task of machine.tasks.values()) assert.equal(verify_process(machine, task).bad, 0);
+    for (const pid of [...machine.tasks.keys()]) kill_process(machine, pid);
+    assert.equal(global_page_state(machine, NR_SHMEM), 0);
+    debug_vm(machine);
+  }
+  assert.equal(state_hash(copy), state_hash(m));
 });
