@@ -210,6 +210,13 @@ export class Pgdat {
   kswapd_woken = false;
   /** 6.1: its runs in a row that reclaimed nothing; at 16 the node is left to direct reclaim. */
   kswapd_failures = 0;
+  /**
+   * 6.1: wakeups so far. For replays: the number of one whose turn comes late, because the scheduler
+   * lets the task go on that woke it, and how many more cond_resched it waits for.
+   */
+  kswapd_wakeups = 0;
+  kswapd_late_wakeup = -1;
+  kswapd_late_by = 0;
 
   constructor(nid: nid_t, start_pfn: pfn_t, spanned_pages: number) {
     this.nid = nid;

@@ -42,6 +42,11 @@ export class Tally {
     this.report(`${this.name}: ${record}: ${difference}`);
   }
 
+  /** Says something that is neither: it is not counted. */
+  note(record: string, text: string): void {
+    this.report(`${this.name}: ${record}: ${text}`);
+  }
+
   /** Passes when `difference` is null. */
   check(record: string, difference: string | null): void {
     if (difference === null) this.pass();

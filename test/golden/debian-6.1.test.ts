@@ -11,6 +11,7 @@ const CHECKS: Record<string, number> = {
   'g2-index.jsonl.gz': 1048,
   'g3-compaction.jsonl.gz': 125,
   'g3-direct.jsonl.gz': 30,
+  'g4-hugepages.jsonl.gz': 336,
 };
 
 for (const path of list_recordings('debian-6.1', '.jsonl.gz')) {

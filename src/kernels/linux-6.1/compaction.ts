@@ -146,6 +146,9 @@ export const COMPACT_CLUSTER_MAX = 32;
 /** fast_start_pfn when the restart that it allows has been used. */
 const FAST_START_USED = -1;
 
+/** Above every pfn. */
+const NO_PFN = 2 ** 31;
+
 // What isolate_migratepages ended with.
 const ISOLATE_ABORT = 0;
 const ISOLATE_NONE = 1;
@@ -417,8 +420,11 @@ function fast_isolate_freepages(m: Machine, cc: CompactControl): void {
     scan_start = true;
   }
   const distance = cc.free_pfn - cc.migrate_pfn;
-  const low_pfn = pageblock_start_pfn(m, cc.free_pfn - (distance >> 2));
-  const min_pfn = pageblock_start_pfn(m, cc.free_pfn - (distance >> 1));
+  // Once the free scanner has passed the other one, the unsigned distance of Linux wraps around and
+  // no page is high enough (recorded: g4-hugepages H001, its last batch).
+  const passed = distance < 0;
+  const low_pfn = passed ? NO_PFN : pageblock_start_pfn(m, cc.free_pfn - (distance >> 2));
+  const min_pfn = passed ? NO_PFN : pageblock_start_pfn(m, cc.free_pfn - (distance >> 1));
 
   cc.search_order = Math.min(cc.order - 1, cc.search_order);
   for (let order = cc.search_order; page < 0 && order >= 0; order = next_search_order(cc, order)) {

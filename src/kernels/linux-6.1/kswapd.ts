@@ -45,7 +45,9 @@ export function wakeup_kswapd(
   if (pgdat.kswapd_failures >= MAX_RECLAIM_RETRIES) return;
   const boosted = pgdat.zones.some((z) => z.watermark_boost > 0);
   if (pgdat_balanced(m, pgdat, order, highest_zoneidx) && !boosted) return;
+  if (pgdat.kswapd_woken) return;
   pgdat.kswapd_woken = true;
+  pgdat.kswapd_wakeups++;
 }
 
 /** page_alloc.c: wake_all_kswapds. */
@@ -66,7 +68,12 @@ export function wake_all_kswapds(
 /** Lets every kswapd that was woken have its turn; called where Linux calls cond_resched. */
 export function kswapd_cond_resched(m: Machine): void {
   for (const pgdat of m.nodes) {
-    if (pgdat.kswapd_woken) kswapd_run(m, pgdat);
+    if (!pgdat.kswapd_woken) continue;
+    if (pgdat.kswapd_wakeups === pgdat.kswapd_late_wakeup && pgdat.kswapd_late_by > 0) {
+      pgdat.kswapd_late_by--;
+    } else {
+      kswapd_run(m, pgdat);
+    }
   }
 }
 
