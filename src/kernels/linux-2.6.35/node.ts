@@ -4,8 +4,8 @@
  * Linux: drivers/base/node.c, mm/vmscan.c (scan_unevictable_register_node), mm/compaction.c
  * (sysfs_compact_node). The quirks are the recorded ones: an empty line begins nodeN/meminfo, a NUL
  * ends the node lists, and has_cpu is empty, because nothing ever sets that state for CPUs that
- * are there at boot. There is no nodeN/vmstat in this kernel. Differs: cpuN links and hugepages/
- * are absent, as are the things that they lead to.
+ * are there at boot. There is no nodeN/vmstat in this kernel. Differs: cpuN links are absent, as is
+ * the directory of CPUs that they lead to.
  */
 import type { FileRow } from '../../lib/file_row.ts';
 import { strict_strtoul } from '../../lib/kstrto.ts';

@@ -4,13 +4,14 @@
  * memory, which huge page tools set.
  *
  * Numbers live in m.sysctl by the entry's name, text in m.sysctl_string; whoever acts on a value
- * reads it there. What a write does at once is
- * the `written` of its row. Some handlers drop the parser's error and report success: `swallow`.
+ * reads it there. What a write does at once is the `written` of its row. Some handlers drop the
+ * parser's error and report success: `swallow`.
  * Linux: kernel/sysctl.c (vm_table, proc_dointvec and its variants), and the handlers in
  * mm/page_alloc.c, page-writeback.c, compaction.c, fs/drop_caches.c. Recorded by value and errno
  * in test/golden/linux-2.6.35/files/*\/errno_table. Differs: a negative min_free_kbytes and an
  * empty write to percpu_pagelist_fraction, which kill the real machine and the real writer, are
- * refused with EINVAL (reference C9). The pools' entries come with the pools.
+ * refused with EINVAL (reference C9); malformed sizes of huge page pools, for which the real one
+ * uses a number that it never read, change nothing (C8).
  */
 import { HZ } from '../../lib/clock.ts';
 import { EINVAL } from '../../lib/errno.ts';
