@@ -48,7 +48,8 @@ function file_table(): string {
       name === undefined ? text : text.replace(name, 'NAME');
     const path = general(row.path)
       .replace('{pid}', 'PID')
-      .replace(/\{\w+\}/, 'N');
+      .replace(/\{\w+\}/, 'N')
+      .replace(/hugepages-\d+kB/, 'hugepages-SIZEkB');
     const mode = row.mode.toString(8).padStart(4, '0');
     lines.add(`| \`${path}\` | ${mode} | ${general(row.doc)} | ${needs(row)} |`);
   }
