@@ -10,12 +10,15 @@
  */
 import { BUG_ON } from '../lib/bug.ts';
 import { EAGAIN, ENOMEM, ESRCH } from '../lib/errno.ts';
+import type { Job } from '../lib/kthread.ts';
 import { GFP_KERNEL } from './gfp.ts';
 import { put_page } from './lru.ts';
-import { copy_page_range, finish_wait_on_page, get_user_page } from './memory.ts';
+import { copy_page_range, finish_wait_on_page, get_user_page, zap_page_range } from './memory.ts';
+import { munlock_vma_pages_range } from './mlock.ts';
 import {
   alloc_pid,
   EXIT_DEAD,
+  EXIT_ZOMBIE,
   type MmStruct,
   TASK_SIZE_PAGES,
   Task,
@@ -42,6 +45,7 @@ import {
   vm_stat_account,
 } from './mmap.ts';
 import { type Machine, page_zone } from './mmzone.ts';
+import { next_mapped } from './page_table.ts';
 import {
   PROC_CRED,
   PROC_FILES,
@@ -327,6 +331,44 @@ export function do_exit(m: Machine, task: Task, code: number): void {
     for (const child of m.tasks.values()) if (child.ppid === task.pid) child.ppid = 1;
   }
   free_task(m, task);
+}
+
+/** Pages that are unmapped between two points where other work may run. */
+const EXIT_SLICE = 512;
+
+/** False when a process is gone, or on its way. */
+export function is_alive(m: Machine, task: Task): boolean {
+  return m.tasks.get(task.pid) === task && task.state !== EXIT_ZOMBIE;
+}
+
+/**
+ * do_exit in slices: pages go in the order in which do_exit frees them, the rest at the end. From
+ * the first slice on the process does nothing any more. (unmap_vmas with its cond_resched)
+ */
+export function* do_exit_job(m: Machine, task: Task, code: number): Job<void> {
+  if (!is_alive(m, task)) return;
+  task.state = EXIT_ZOMBIE;
+  const areas = task.mm === null || task.mm.mm_users > 1 ? [] : task.mm.mmap.slice();
+  const slices = function* (vma: VmArea, work: typeof zap_page_range): Job<void> {
+    for (let vpn = vma.vm_start; vpn < vma.vm_end; ) {
+      // Whole page tables at a time; holes cost nothing.
+      vpn = next_mapped(vma.vm_mm, vpn, vma.vm_end);
+      const end = Math.min(vma.vm_end, (Math.floor(vpn / EXIT_SLICE) + 1) * EXIT_SLICE);
+      if (vpn < end) work(m, vma, vpn, end);
+      vpn = end;
+      yield;
+      if (m.tasks.get(task.pid) !== task) return;
+    }
+  };
+  for (const vma of areas) {
+    if ((vma.vm_flags & VM_LOCKED) !== 0) yield* slices(vma, munlock_vma_pages_range);
+    if (m.tasks.get(task.pid) !== task) return;
+  }
+  for (const vma of areas) {
+    yield* slices(vma, zap_page_range);
+    if (m.tasks.get(task.pid) !== task) return;
+  }
+  do_exit(m, task, code);
 }
 
 /** Ends a process from outside: 0 or -ESRCH (kill -9). */

@@ -212,6 +212,7 @@ export class MmStruct {
 
 export const TASK_RUNNING = 0;
 export const TASK_INTERRUPTIBLE = 1;
+/** Being taken apart: it runs no more. */
 export const EXIT_ZOMBIE = 16;
 export const EXIT_DEAD = 32;
 

@@ -9,24 +9,15 @@
 import { EINVAL, ESRCH } from '../lib/errno.ts';
 import type { FileRow } from '../lib/file_row.ts';
 import type { Job } from '../lib/kthread.ts';
-import { kill_process } from '../mm/fork.ts';
-import {
-  get_mm_rss,
-  MM_SWAPENTS,
-  type MmapFile,
-  PID_MAX_DEFAULT,
-  type Task,
-} from '../mm/mm_types.ts';
+import { do_exit_job } from '../mm/fork.ts';
+import { get_mm_rss, MM_SWAPENTS, PID_MAX_DEFAULT, type Task } from '../mm/mm_types.ts';
 import type { Machine } from '../mm/mmzone.ts';
 import { global_page_state, NR_FREE_PAGES } from '../mm/vmstat.ts';
 import { open_for_map } from './open_for_map.ts';
 import { spawn_workload, WORKLOAD_HELP } from './workload.ts';
 
-export type { MmapFile };
-
 const DIR = '/sys/kernel/debug/pageblock';
 
-/** What a machine remembers of the last spawn (Machine.spawn). */
 function* spawn_store(m: Machine, text: string): Job {
   const err = yield* spawn_workload(m, text.trim(), open_for_map);
   return err < 0 ? err : text.length;
@@ -38,14 +29,24 @@ function spawn_text(m: Machine): string {
   return m.spawn.pids.map((pid) => `${pid}\n`).join('');
 }
 
-/** Ends the processes whose pids the text lists; all of them must exist. */
-function kill_store(m: Machine, text: string): number {
-  const words = text.trim().split(/\s+/);
-  for (const word of words) {
+/** The processes whose pids the text lists, all of which must exist; or -EINVAL, -ESRCH. */
+function parse_pids(m: Machine, text: string): Task[] | number {
+  const tasks: Task[] = [];
+  for (const word of text.trim().split(/\s+/)) {
     if (!/^\d+$/.test(word) || Number(word) > PID_MAX_DEFAULT) return -EINVAL;
-    if (!m.tasks.has(Number(word))) return -ESRCH;
+    const task = m.tasks.get(Number(word));
+    if (task === undefined) return -ESRCH;
+    tasks.push(task);
   }
-  for (const word of words) kill_process(m, Number(word));
+  return tasks;
+}
+
+const SIGKILL = 9;
+
+function* kill_store(m: Machine, text: string): Job {
+  const tasks = parse_pids(m, text);
+  if (typeof tasks === 'number') return tasks;
+  for (const task of tasks) yield* do_exit_job(m, task, SIGKILL);
   return text.length;
 }
 

@@ -11,7 +11,15 @@
  */
 import { EAGAIN, EINVAL, ENOMEM, ESRCH } from '../lib/errno.ts';
 import type { Job } from '../lib/kthread.ts';
-import { create_process, do_execve, do_exit, do_fork, finish_call, run_as } from '../mm/fork.ts';
+import {
+  create_process,
+  do_execve,
+  do_exit_job,
+  do_fork,
+  finish_call,
+  is_alive,
+  run_as,
+} from '../mm/fork.ts';
 import { GFP_KERNEL } from '../mm/gfp.ts';
 import { do_madvise, do_mlock, MADV_DONTNEED, MADV_MERGEABLE } from '../mm/madvise.ts';
 import { access_page, write_tag } from '../mm/memory.ts';
@@ -287,6 +295,8 @@ export function verify_process(m: Machine, task: Task): Verified {
 
 /** Pages touched between two points where other work may run. */
 const SLICE = 128;
+/** Pages given back between two such points: that is quicker. */
+const BIG_SLICE = 1024;
 
 /** The part of an address space that the last step made. */
 interface Region {
@@ -315,7 +325,7 @@ function* access(m: Machine, task: Task, vpn: vpn_t, write: boolean, step: strin
 }
 
 function check_alive(m: Machine, task: Task): void {
-  if (m.tasks.get(task.pid) !== task) {
+  if (!is_alive(m, task)) {
     throw new SpecError(ESRCH, `process ${task.pid} was killed meanwhile`);
   }
 }
@@ -334,22 +344,34 @@ function* give_back(m: Machine, task: Task, region: Region, text: string, spec: 
   const pattern = parse_pattern(text);
   const prng = m.prng.fork(`free ${number_option(spec, 'seed', 0, 0, 2 ** 31)}`);
   const { start, pages } = region;
-  const drop = (from: number, count: number): void => {
-    if (count <= 0) return;
-    const err = do_madvise(m, task.mm!, start + from, count, MADV_DONTNEED);
-    if (err !== 0) throw new SpecError(-err, `free: madvise failed for process ${task.pid}`);
+  const drop = function* (from: number, count: number): Job<void> {
+    for (let done = 0; done < count; ) {
+      const piece = Math.min(count - done, BIG_SLICE);
+      const err = do_madvise(m, task.mm!, start + from + done, piece, MADV_DONTNEED);
+      if (err !== 0) throw new SpecError(-err, `free: madvise failed for process ${task.pid}`);
+      done += piece;
+      if (piece < BIG_SLICE) continue;
+      yield;
+      check_alive(m, task);
+    }
   };
   const part = Math.floor((pages * pattern.n) / 100);
-  if (pattern.kind === 'all') drop(0, pages);
-  else if (pattern.kind === 'low') drop(0, part);
-  else if (pattern.kind === 'high') drop(pages - part, part);
+  if (pattern.kind === 'all') yield* drop(0, pages);
+  else if (pattern.kind === 'low') yield* drop(0, part);
+  else if (pattern.kind === 'high') yield* drop(pages - part, part);
   else if (pattern.kind === 'runs') {
-    for (let i = pattern.n; i < pages; i += 2 * pattern.n) drop(i, Math.min(pattern.n, pages - i));
+    for (let i = pattern.n; i < pages; i += 2 * pattern.n) {
+      yield* drop(i, Math.min(pattern.n, pages - i));
+      if (Math.floor(i / SLICE) % 4 === 3) {
+        yield;
+        check_alive(m, task);
+      }
+    }
   } else if (pattern.kind !== 'none') {
     for (let i = 0; i < pages; i++) {
       const gone =
         pattern.kind === 'every' ? i % pattern.n === pattern.n - 1 : prng.chance(pattern.n, 100);
-      if (gone) drop(i, 1);
+      if (gone) yield* drop(i, 1);
       if (i % SLICE === SLICE - 1) {
         yield;
         check_alive(m, task);
@@ -441,15 +463,25 @@ function* run_step(
   }
   if (step.kind === 'write') yield* rewrite(m, task, region);
   else if (step.kind === 'mlock') {
-    const { start, pages } = region;
-    const err = run_as(m, task, () => do_mlock(m, mm, start, pages, true));
-    check_alive(m, task);
-    if (err !== 0) throw new SpecError(-err, 'mlock failed: not enough memory');
+    yield* lock_region(m, task, region);
     yield* touch(m, task, region, true, step.kind);
   } else if (step.kind !== 'free') yield* touch(m, task, region, write, step.kind);
   const pattern = step.options.get('pattern');
   if (pattern !== undefined) yield* give_back(m, task, region, pattern, spec);
   return region;
+}
+
+/** Locks a region piece by piece; the pieces merge into one area again. */
+function* lock_region(m: Machine, task: Task, region: Region): Job<void> {
+  for (let i = 0; i < region.pages; i += SLICE) {
+    const start = region.start + i;
+    const pages = Math.min(SLICE, region.pages - i);
+    const err = run_as(m, task, () => do_mlock(m, task.mm!, start, pages, true));
+    check_alive(m, task);
+    if (err !== 0) throw new SpecError(-err, 'mlock failed: not enough memory');
+    yield;
+    check_alive(m, task);
+  }
 }
 
 /** Writes the pages again that are present. */
@@ -498,7 +530,7 @@ function* kernel_pages(m: Machine, task: Task, step: Step): Job<void> {
   }
   for (let i = 0; i < step.size; i++) {
     const pfn = run_as(m, task, () => m.kernel.alloc_pages(m, GFP_KERNEL, order));
-    if (pfn >= 0 && m.tasks.get(task.pid) !== task) m.kernel.__free_pages(m, pfn, order);
+    if (pfn >= 0 && !is_alive(m, task)) m.kernel.__free_pages(m, pfn, order);
     check_alive(m, task);
     if (pfn < 0) throw new SpecError(ENOMEM, `kernel: no memory after ${i} blocks`);
     task.kernel_pages.push(pfn, order);
@@ -535,6 +567,9 @@ function* write_share(m: Machine, child: Task, percent: number): Job<void> {
       const table = pte_table(child.mm!, region.start + i);
       if (!wanted || table === null || table.ptes![(region.start + i) & 511] === 0) continue;
       yield* access(m, child, region.start + i, true, 'fork');
+      if (i % SLICE !== SLICE - 1) continue;
+      yield;
+      check_alive(m, child);
     }
   }
 }
@@ -576,7 +611,7 @@ function* run_process(m: Machine, spec: Spec, open: OpenForMap, pids: number[]):
   } catch (error) {
     // A process that cannot do what it should is ended, so that nothing half made stays.
     const out_of_memory = error instanceof SpecError && error.errno === ENOMEM;
-    if ((fresh || out_of_memory) && m.tasks.get(task.pid) === task) do_exit(m, task, 1);
+    if (fresh || out_of_memory) yield* do_exit_job(m, task, 1);
     if (fresh) pids.pop();
     throw error;
   }

@@ -8,7 +8,7 @@ import { EINVAL, EIO, ENOENT, ENOMEM, ESRCH } from '../../src/lib/errno.ts';
 import { is_job, run_job } from '../../src/lib/kthread.ts';
 import { MemoryBlockDevice } from '../../src/mm/block_device.ts';
 import { debug_vm } from '../../src/mm/debug_vm.ts';
-import { kill_process } from '../../src/mm/fork.ts';
+import { do_exit_job, is_alive, kill_process } from '../../src/mm/fork.ts';
 import { lru_add_drain_all } from '../../src/mm/lru.ts';
 import { read_tag, write_tag } from '../../src/mm/memory.ts';
 import { MM_ANONPAGES, type Task } from '../../src/mm/mm_types.ts';
@@ -273,6 +273,28 @@ test('too much memory: the process is ended, the rest of the machine is whole', 
   assert.ok(m.tasks.size <= 1);
   debug_vm(m);
   spawn(m, 'anon 8M');
+});
+
+test('killing a big process pauses in between, and frees as exit does', () => {
+  const free_lists = (slowly: boolean): unknown => {
+    const m = small_machine();
+    const [task] = spawn(m, 'anon 12M + mlock 3M + shared 1M');
+    if (slowly) {
+      const job = do_exit_job(m, task!, 9);
+      let pauses = 0;
+      while (job.next().done !== true) {
+        pauses++;
+        debug_vm(m);
+        assert.ok(!is_alive(m, task!));
+      }
+      assert.ok(pauses > 8, `${pauses} pauses`);
+    } else kill_process(m, task!.pid);
+    assert.equal(m.tasks.size, 0);
+    debug_vm(m);
+    // Per-CPU lists and free lists, in their order.
+    return [[...m.memmap.next], [...m.vm_events]];
+  };
+  assert.deepEqual(free_lists(true), free_lists(false));
 });
 
 test('a process that is killed while its workload runs ends the workload', () => {

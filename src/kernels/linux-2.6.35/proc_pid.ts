@@ -12,6 +12,7 @@ import { EINVAL, ESRCH } from '../../lib/errno.ts';
 import type { FileRow, RowContext, RowDirectory } from '../../lib/file_row.ts';
 import type { SeqFile } from '../../lib/seq_file.ts';
 import {
+  EXIT_ZOMBIE,
   find_vma_index,
   get_mm_rss,
   MM_ANONPAGES,
@@ -318,7 +319,11 @@ function mask_text(bits: number): string {
 const list_text = (bits: number): string => (bits === 1 ? '0' : `0-${bits - 1}`);
 
 const state_text = (task: Task): string =>
-  task.state === TASK_RUNNING ? 'R (running)' : 'S (sleeping)';
+  task.state === TASK_RUNNING
+    ? 'R (running)'
+    : task.state === EXIT_ZOMBIE
+      ? 'Z (zombie)'
+      : 'S (sleeping)';
 
 function status_show(seq: SeqFile, m: Machine, ctx: RowContext): number {
   const task = task_of(ctx);
@@ -362,7 +367,7 @@ function stat_show(seq: SeqFile, m: Machine, ctx: RowContext): number {
   const { mm } = task;
   if (mm === null) return -ESRCH;
   const page = 2 ** m.shape.page_shift;
-  const state = task.state === TASK_RUNNING ? 'R' : 'S';
+  const state = state_text(task)[0]!;
   seq.puts(`${task.pid} (${task.comm}) ${state} ${task.ppid} ${task.pid} ${task.pid} 0 -1 0 `);
   seq.puts(`${task.min_flt} 0 ${task.maj_flt} 0 0 0 0 0 20 0 1 0 `);
   // Start time in clock ticks of 10 ms, whatever HZ is.
