@@ -9,6 +9,8 @@
  *   counters      compact_blocks_moved and its like, and zone counters that vectors do not touch
  *   drained       the same lists and all zone counters after draining
  *   drained pages flags, reference and map counts of every page, and the LRU lists in order
+ * Where the trigger was a loop of large allocations: the blocks they got, moves, lists, and the
+ * compact_* counters; see replay_direct.ts for what is not compared.
  * Two things are outside the recording and are read from its outcome: a metadata page that is still
  * there with its buffers had a buffer in use; and a kernel page that is free afterwards was given back
  * by the recorded kernel's own doing, before the first page moved. Schema: README of the recordings, compact/.
@@ -25,8 +27,14 @@ import {
   MIGRATE_UNMOVABLE,
 } from '../mm/gfp.ts';
 import { lru_add_drain_all } from '../mm/lru.ts';
-import type { KernelProfile, Machine, Shape, Zone } from '../mm/mmzone.ts';
-import { NR_LRU_LISTS } from '../mm/mmzone.ts';
+import {
+  type KernelProfile,
+  type Machine,
+  NR_LRU_LISTS,
+  type Shape,
+  type Zone,
+} from '../mm/mmzone.ts';
+import type { pfn_t } from '../mm/page.ts';
 import { PG_active, PG_private, PG_slab } from '../mm/page_flags.ts';
 import {
   COMPACTBLOCKS,
@@ -41,6 +49,14 @@ import {
   NR_SLAB_UNRECLAIMABLE,
 } from '../mm/vmstat.ts';
 import type { Tally } from './replay.ts';
+import {
+  type Attempt,
+  type DirectRun,
+  deactivate,
+  explain,
+  isolate_active_anon,
+  type KswapdRun,
+} from './replay_direct.ts';
 import { Owners, type PageRun, type RecordedPages } from './replay_pages.ts';
 import {
   diff_list,
@@ -109,13 +125,26 @@ export function verify_compact(
     return;
   }
   let before = all[at]!;
-  const replay = new CompactReplay(before, all.slice(at + 1), kernel, shape);
-  for (const r of all.slice(at + 1)) {
+  const later = all.slice(at + 1);
+  const make = (): CompactReplay => new CompactReplay(before, later, kernel, shape);
+  const direct = later.find((r) => r.huge !== undefined);
+  if (direct !== undefined) {
+    const attempt = (kswapd: readonly KswapdRun[]): Attempt<CompactReplay> => {
+      const replay = make();
+      replay.free_kernel_pages(before, direct);
+      const run = replay.allocate(direct.huge!.length, large_order(all), kswapd);
+      return { replay, run, wrong: replay.misplaced(direct) };
+    };
+    const { replay, run } = explain(attempt);
+    replay.check_direct(before, direct, run, tally);
+    return;
+  }
+  const replay = make();
+  for (const r of later) {
     const failed = tally.failed;
     if (r.t === 'after') {
       replay.free_kernel_pages(before, r);
-      if (r.huge === undefined) replay.compact();
-      else tally.check(label(r) + ' blocks', replay.allocate(r.huge, large_order(all)));
+      replay.compact();
       replay.check_after(before, r, tally);
       before = r;
     } else if (r.t === 'after_drain') {
@@ -163,9 +192,9 @@ class CompactReplay {
   }
 
   /**
-   * Frees the single pages of its own (slabs and such) that the recorded kernel gave back around the trigger: they are in
-   * use before and free after. Its per-CPU lists of a remote zone are flushed when idle, so that the
-   * page reaches the free lists. (Nothing else of the kernel's own was seen to change there.)
+   * Frees the single pages of its own (slabs and such) that the recorded kernel gave back around the
+   * trigger: they are in use before and free after. Its per-CPU lists of a remote zone are flushed
+   * when idle, so that the page reaches the free lists.
    */
   free_kernel_pages(before: CompactRecord, after: CompactRecord): void {
     const { m, zone } = this;
@@ -193,17 +222,62 @@ class CompactReplay {
     run_job(compact_zone(this.m, this.zone, cc));
   }
 
-  /** Large unmovable blocks of the recorded zone until there is none, as the recorder's driver. */
-  allocate(huge: readonly number[], order: number): string | null {
+  /**
+   * Large unmovable blocks of the recorded zone until there is none, as the recorder's driver took
+   * them; kswapd runs at the given moments. Returns the blocks and where each compaction moved what.
+   */
+  allocate(most: number, order: number, kswapd: readonly KswapdRun[]): DirectRun {
     const { m, zone } = this;
+    const start = zone.zone_start_pfn;
+    const run: DirectRun = { blocks: [], moves: [] };
+    let at = 0;
+    let moved = 0;
+    let held: pfn_t[] = [];
+    const listener = (old: pfn_t, now: pfn_t): void => {
+      run.moves.push({
+        block: run.blocks.length,
+        moved: moved++,
+        old: old - start,
+        now: now - start,
+      });
+    };
+    m.trace.pageblock_page_moved.subscribe(listener);
+    m.other_cpu = () => {
+      const next = kswapd[at];
+      if (next?.block !== run.blocks.length || next.moved > moved) return;
+      at++;
+      deactivate(m, zone, held);
+      held = isolate_active_anon(m, zone);
+    };
     this.events.set(m.vm_events);
-    const got: number[] = [];
-    while (got.length <= huge.length) {
+    while (run.blocks.length <= most) {
+      moved = 0;
       const pfn = m.kernel.alloc_pages(m, LARGE_GFP, order, zone.nid);
+      deactivate(m, zone, held);
+      held = [];
       if (pfn < 0) break;
-      got.push(pfn - zone.zone_start_pfn);
+      run.blocks.push(pfn - start);
     }
-    return diff_list('blocks obtained', huge, got);
+    m.other_cpu = null;
+    m.trace.pageblock_page_moved.unsubscribe(listener);
+    return run;
+  }
+
+  /** Anonymous pages of `before` that are not where the recording has them afterwards. */
+  misplaced(r: CompactRecord): Set<number> {
+    const moves = new Map(r.moves);
+    const wrong: Set<number> = new Set();
+    for (const first of this.places.keys()) {
+      if (this.owners.anon_pfn(first) !== (moves.get(first) ?? first)) wrong.add(first);
+    }
+    return wrong;
+  }
+
+  check_direct(before: CompactRecord, r: CompactRecord, run: DirectRun, tally: Tally): void {
+    tally.check(label(r) + ' blocks', diff_list('blocks obtained', r.huge!, run.blocks));
+    tally.check(label(r) + ' moves', this.diff_moves(r));
+    tally.check(label(r) + ' lists', diff_lists(this.m, this.zone, r));
+    tally.check(label(r) + ' counters', this.diff_events(before, r));
   }
 
   drain(): void {
