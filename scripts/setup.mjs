@@ -6,7 +6,7 @@
  * in one line what to install. `node scripts/setup.mjs` does the set-up alone.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, statSync } from 'node:fs';
+import { chmodSync, existsSync, statSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -95,7 +95,10 @@ export function setUp({ build = true } = {}) {
     say('Installing packages (npm ci) ...');
     run('npm', ['ci'], npmEnvironment());
   }
-  if (build) run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-b']);
+  if (!build) return;
+  run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-b']);
+  // tsc makes plain files, and npx runs this one.
+  chmodSync(join(root, 'dist/mount/main.js'), 0o755);
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) setUp();
