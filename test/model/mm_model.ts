@@ -559,6 +559,9 @@ class MmRun {
     const { m } = this;
     const p = m.memmap;
     const mapped = naive_mappings(m.tasks.values());
+    // Pages to be moved to their list's end are on the list and in a vector at once.
+    const rotating: number[] = [];
+    for (const pvec of m.lru_rotate_pvecs) rotating.push(...pvec.pages.subarray(0, pvec.nr));
     for (const zone of m.populated_zones) {
       const end = zone.zone_start_pfn + zone.spanned_pages;
       for (let pfn = zone.zone_start_pfn; pfn < end; pfn++) {
@@ -571,7 +574,8 @@ class MmRun {
         const cached = p.mapping[pfn] !== 0 && (p.mapping[pfn]! & 1) === 0 ? 1 : 0;
         const swap = (flags & (1 << 16)) !== 0 ? 1 : 0;
         const buffers = (flags & (1 << 11)) !== 0 ? 1 : 0;
-        const holders = ptes.length + cached + swap + buffers;
+        const rotated = rotating.filter((x) => x === pfn).length;
+        const holders = ptes.length + cached + swap + buffers + rotated;
         if (this.job === null && (flags & 1) === 0) {
           assert.equal(p._count[pfn], holders, `${holders} holders: ${dump_page(m, pfn)}`);
         }
