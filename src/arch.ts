@@ -90,6 +90,9 @@ export function machine_shape(machine: MachineName, o: ArchOptions): Shape {
   };
 }
 
+/** One past the highest frame that a page table entry can hold (mm/page_table.ts). */
+const MAX_PFN = 2 ** 28;
+
 /** The RAM that the kernel registers, ascending, in frames. */
 export function ram_ranges(machine: MachineName, o: ArchOptions): PfnRange[] {
   const frames = Math.floor(o.memory / 2 ** o.page_shift);
@@ -100,7 +103,9 @@ export function ram_ranges(machine: MachineName, o: ArchOptions): PfnRange[] {
     { start: 1, end: 0x9f },
     { start: 0x100, end: low_end - ACPI_PAGES },
   ];
-  if (frames > low_end) ranges.push({ start: 0x100000, end: 0x100000 + frames - low_end });
+  // Page table entries hold 28 bits of frame number: what the hole pushes above 1 TiB is not used.
+  const end = Math.min(0x100000 + frames - low_end, MAX_PFN);
+  if (frames > low_end) ranges.push({ start: 0x100000, end });
   return ranges;
 }
 
