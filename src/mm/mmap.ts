@@ -256,7 +256,8 @@ function vma_adjust(
   insert: VmArea | null,
 ): number {
   const mm = vma.vm_mm;
-  const at = mm.mmap.indexOf(vma);
+  const at = find_vma_index(mm, vma.vm_start);
+  BUG_ON(mm.mmap[at] !== vma, 'vma_adjust: the area is in no address space');
   const next = mm.mmap[at + 1];
   let removed = 0;
   let shift = 0;

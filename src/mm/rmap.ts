@@ -17,6 +17,7 @@ import { add_page_to_unevictable_list, lru_cache_add_lru } from './lru.ts';
 import {
   AnonVma,
   AnonVmaChain,
+  find_vma_index,
   linear_page_index,
   MM_ANONPAGES,
   MM_FILEPAGES,
@@ -217,8 +218,8 @@ function reusable_anon_vma(old: VmArea, a: VmArea, b: VmArea): AnonVma | null {
  */
 function find_mergeable_anon_vma(vma: VmArea): AnonVma | null {
   const areas = vma.vm_mm.mmap;
-  const at = areas.indexOf(vma);
-  BUG_ON(at < 0, 'find_mergeable_anon_vma: the area is in no address space');
+  const at = find_vma_index(vma.vm_mm, vma.vm_start);
+  BUG_ON(areas[at] !== vma, 'find_mergeable_anon_vma: the area is in no address space');
   const next = areas[at + 1];
   if (next !== undefined) {
     const anon_vma = reusable_anon_vma(next, vma, next);
