@@ -3,6 +3,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { thousandths } from '../../src/lib/seq_file.ts';
 import { index_rows } from '../../src/sim/index_text.ts';
+import { Random } from '../model/random.ts';
+import { naive_extfrag, naive_print, naive_unusable } from '../oracle/naive_index.ts';
 
 /** A buddyinfo row of 11 orders from {order: count}. */
 function row(counts: Record<number, number>): string {
@@ -114,5 +116,21 @@ test('what is not buddyinfo text gives one line with its number', () => {
     assert.ok('error' in result);
     assert.ok(result.error.startsWith(start), result.error);
     assert.equal(result.error.includes('\n'), false);
+  }
+});
+
+test('random rows, from empty to huge zones, against the naive formulas', () => {
+  const random = new Random(20100801);
+  for (let i = 0; i < 20_000; i++) {
+    const orders = random.pick([1, 9, 11, 11, 11, 13, 20]);
+    const most = random.pick([1, 3, 50, 10_000, 2 ** 22]);
+    const nr_free = Array.from({ length: orders }, () =>
+      random.one_in(random.pick([1, 2, 4])) ? random.below(most) : 0,
+    );
+    const text = `Node 1, zone Normal ${nr_free.join(' ')}\n`;
+    const expected = (index: typeof naive_unusable): string =>
+      `Node 1, zone   Normal ${nr_free.map((_, o) => `${naive_print(index(nr_free, o))} `).join('')}\n`;
+    assert.deepEqual(index_rows(text, 'unusable'), { rows: expected(naive_unusable) }, text);
+    assert.deepEqual(index_rows(text, 'extfrag'), { rows: expected(naive_extfrag) }, text);
   }
 });
