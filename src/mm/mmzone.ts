@@ -262,6 +262,8 @@ export interface KernelProfile {
   setup_per_zone_lowmem_reserve(m: Machine): void;
   /** Runs every node's kswapd that was woken or whose nap is over, until it sleeps. */
   kswapd_tick?(m: Machine): Job;
+  /** Runs ksmd's scans that are due. */
+  ksmd_tick?(m: Machine): Job;
   /** Reverse mapping of KSM pages, in a kernel that has KSM. */
   readonly ksm?: KsmRmap;
   /** Its virtual files under /proc and /sys. */
