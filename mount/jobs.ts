@@ -80,7 +80,8 @@ export class JobRunner {
         if (this.longestStep > SLICE) debug('longest step: %d ms', this.longestStep);
       }
       if (ended) return true;
-      if (now - start >= SLICE) {
+      // Stops where another step as long as this one would go beyond the budget.
+      if (now - start + (now - before) > SLICE) {
         this.#lastSlice = now;
         return false;
       }

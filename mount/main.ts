@@ -5,6 +5,7 @@
  * Exit status: 0 success; 1 failure, with one line on standard error that says what to do;
  * 2 wrong usage. DEBUG=pageblock:* prints diagnostics.
  */
+import './v8.ts';
 import { Command, CommanderError } from 'commander';
 import { registerIndex } from './commands/index.ts';
 import { registerKill } from './commands/kill.ts';

@@ -23,6 +23,7 @@ interface Addon {
   punchHole(fd: number, offset: number, length: number): number;
   alignOffset(view: Uint8Array): number;
   discard(view: Uint8Array, offsets: Uint32Array | Int32Array, count: number): number;
+  exec?(argv: string[]): number;
 }
 
 export const MNT_FORCE = 1;
@@ -105,6 +106,14 @@ export function discard(
   count: number,
 ): number {
   return load()?.discard(new Uint8Array(buffer), offsets, count) ?? 0;
+}
+
+/**
+ * Becomes another program; does not return when that succeeds. -errno, -ENOSYS (38) without the
+ * addon or with one that was built before this function.
+ */
+export function exec(argv: string[]): number {
+  return load()?.exec?.(argv) ?? -38;
 }
 
 /** The constructor that fuse-native exports. Throws with one clear line when it cannot load. */

@@ -66,7 +66,8 @@ function isDirectory(path: string): boolean {
   }
 }
 
-function pathFor(mountPoint: string, suffix: string): string {
+/** Where a record of a mount lies. */
+export function runtimePath(mountPoint: string, suffix: string): string {
   // The same path in another mount namespace is another mount point.
   const namespace = readlinkSync('/proc/self/ns/mnt');
   const key = createHash('sha256').update(`${namespace} ${mountPoint}`).digest('hex');
@@ -74,18 +75,18 @@ function pathFor(mountPoint: string, suffix: string): string {
 }
 
 export function logPath(mountPoint: string): string {
-  return pathFor(mountPoint, '.log');
+  return runtimePath(mountPoint, '.log');
 }
 
 export function writeRecord(record: ServerRecord): void {
-  const path = pathFor(record.mountPoint, '.json');
+  const path = runtimePath(record.mountPoint, '.json');
   writeFileSync(path + '.new', JSON.stringify(record, null, 2) + '\n', { mode: 0o600 });
   renameSync(path + '.new', path);
 }
 
 export function readRecord(mountPoint: string): ServerRecord | undefined {
   try {
-    const record = JSON.parse(readFileSync(pathFor(mountPoint, '.json'), 'utf8')) as ServerRecord;
+    const record = JSON.parse(readFileSync(runtimePath(mountPoint, '.json'), 'utf8')) as ServerRecord;
     return record.mountPoint === mountPoint ? record : undefined;
   } catch (error) {
     if (error instanceof Failure) throw error;
@@ -97,7 +98,7 @@ export function readRecord(mountPoint: string): ServerRecord | undefined {
 export function removeRecord(mountPoint: string, pid?: number): boolean {
   const record = readRecord(mountPoint);
   if (record === undefined || (pid !== undefined && record.pid !== pid)) return false;
-  rmSync(pathFor(mountPoint, '.json'), { force: true });
+  rmSync(runtimePath(mountPoint, '.json'), { force: true });
   try {
     if (record.log !== null && statSync(record.log).size === 0) rmSync(record.log);
   } catch {
@@ -124,6 +125,8 @@ export function startTimeOf(pid: number): string | undefined {
 }
 
 /** True while the very process that wrote the record lives. */
-export function isAlive(record: ServerRecord): boolean {
+export function isAlive(
+  record: Pick<ServerRecord, 'pid' | 'startTime' | 'bootId'>,
+): boolean {
   return record.bootId === bootId() && startTimeOf(record.pid) === record.startTime;
 }

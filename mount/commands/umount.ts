@@ -7,6 +7,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { canonicalMountPoint, mountAt } from '../mountinfo.ts';
+import { endNamespace } from '../namespace.ts';
 import { isAlive, readRecord, removeRecord, type ServerRecord } from '../runtime.ts';
 import { Failure } from '../transport.ts';
 import { detach, FS_TYPE } from '../unmount.ts';
@@ -30,6 +31,7 @@ async function unmount(mountPoint: string): Promise<void> {
     throw new Failure(`${mountPoint} is a mount of ${entry.source}, not of pageblock: use umount`);
   }
   const alive = record !== undefined && isAlive(record);
+  endNamespace(mountPoint);
   if (entry === undefined && !alive) {
     if (removeRecord(mountPoint)) return;
     throw new Failure(`${mountPoint} is not mounted: pageblock mount ${mountPoint} mounts it`);
