@@ -102,6 +102,11 @@ export class Zone {
   readonly spanned_pages: number;
   /** Frames less holes, memmap and boot reserve: what watermarks are computed from. */
   present_pages: number;
+  /**
+   * Frames less holes alone. 6.1 prints these as present, and calls present_pages managed; kernels
+   * before 3.8 do not know them.
+   */
+  ram_pages: number;
 
   /** Free blocks per order, all types together. */
   readonly nr_free: Int32Array;
@@ -170,6 +175,7 @@ export class Zone {
     this.zone_start_pfn = start_pfn;
     this.spanned_pages = spanned_pages;
     this.present_pages = present_pages;
+    this.ram_pages = present_pages;
     this.nr_free = new Int32Array(shape.max_order);
     this.free_list = m.new_list_heads(shape.max_order * MIGRATE_TYPES);
     this.lru = m.new_list_heads(NR_LRU_LISTS);
@@ -208,6 +214,8 @@ export class Pgdat {
   /** When a nap ends, clock milliseconds; somebody woke it. */
   kswapd_nap_until = 0;
   kswapd_woken = false;
+  /** Its balance_pgdat under way, in the terms of the kernel. */
+  kswapd_run: object | null = null;
   /** 6.1: its runs in a row that reclaimed nothing; at 16 the node is left to direct reclaim. */
   kswapd_failures = 0;
   /**
@@ -217,6 +225,8 @@ export class Pgdat {
   kswapd_wakeups = 0;
   kswapd_late_wakeup = -1;
   kswapd_late_by = 0;
+  /** 6.1: compaction_proactiveness was written: kcompactd looks at once whether to compact. */
+  proactive_compact_trigger = false;
 
   constructor(nid: nid_t, start_pfn: pfn_t, spanned_pages: number) {
     this.nid = nid;

@@ -93,7 +93,12 @@ export const COMPACTISOLATED = PGINODESTEAL + 30;
 export const KCOMPACTD_WAKE = PGINODESTEAL + 31;
 export const KCOMPACTD_MIGRATE_SCANNED = PGINODESTEAL + 32;
 export const KCOMPACTD_FREE_SCANNED = PGINODESTEAL + 33;
-export const NR_VM_EVENT_ITEMS = PGINODESTEAL + 34;
+export const OOM_KILL = PGINODESTEAL + 34;
+export const DROP_PAGECACHE = PGINODESTEAL + 35;
+export const DROP_SLAB = PGINODESTEAL + 36;
+/** Direct reclaims by the highest zone that the request may use. */
+export const ALLOCSTALL_ZONE = PGINODESTEAL + 37;
+export const NR_VM_EVENT_ITEMS = ALLOCSTALL_ZONE + PER_ZONE;
 
 /** Adds to a counter of the zone. */
 export function mod_zone_page_state(zone: Zone, item: number, delta: number): void {

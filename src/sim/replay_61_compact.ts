@@ -19,7 +19,7 @@ import {
   compact_store,
 } from '../kernels/linux-6.1/compaction.ts';
 import { __GFP_NO_KSWAPD } from '../kernels/linux-6.1/gfp.ts';
-import { grow_pool } from '../kernels/linux-6.1/hugetlb.ts';
+import { hugetlb_init, set_node_huge_pages } from '../kernels/linux-6.1/hugetlb.ts';
 import { MAX_RECLAIM_RETRIES } from '../kernels/linux-6.1/kswapd.ts';
 import { run_job } from '../lib/kthread.ts';
 import {
@@ -43,12 +43,15 @@ import {
   PG_uptodate,
 } from '../mm/page_flags.ts';
 import {
+  ALLOCSTALL_ZONE,
   COMPACTFAIL,
   COMPACTFREE_SCANNED,
   COMPACTISOLATED,
   COMPACTMIGRATE_SCANNED,
   COMPACTSTALL,
   COMPACTSUCCESS,
+  HTLB_BUDDY_PGALLOC,
+  HTLB_BUDDY_PGALLOC_FAIL,
   NR_LRU_BASE,
   PGMIGRATE_FAIL,
   PGMIGRATE_SUCCESS,
@@ -105,6 +108,10 @@ const COUNTERS: Record<string, number> = {
   compact_stall: COMPACTSTALL,
   compact_fail: COMPACTFAIL,
   compact_success: COMPACTSUCCESS,
+  htlb_buddy_alloc_success: HTLB_BUDDY_PGALLOC,
+  htlb_buddy_alloc_fail: HTLB_BUDDY_PGALLOC_FAIL,
+  allocstall_normal: ALLOCSTALL_ZONE + 2,
+  allocstall_movable: ALLOCSTALL_ZONE + 3,
 };
 const SCANNED: Record<string, number> = {
   compact_migrate_scanned: COMPACTMIGRATE_SCANNED,
@@ -236,8 +243,11 @@ class CompactReplay61 {
     const runs = step.vmstat['pageoutrun'] ?? 0;
     const pgdat = this.m.nodes[this.zone.nid]!;
     pgdat.kswapd_failures = Math.max(0, MAX_RECLAIM_RETRIES - runs);
-    const wanted = step.asked! - this.nr_huge;
-    this.nr_huge += grow_pool(this.m, this.zone.nid, wanted).length;
+    hugetlb_init(this.m);
+    const h = this.m.hstates[0]!;
+    // Pages that the pool had before are part of the recorded state: not ours to count.
+    run_job(set_node_huge_pages(this.m, h, step.asked! - this.nr_huge, this.zone.nid));
+    this.nr_huge += h.nr_huge_pages;
   }
 
   private flush_moved(): void {

@@ -2,6 +2,7 @@
  * Linux 6.1 as a table: what the shared mechanics ask of the kernel that runs.
  */
 import type { KernelProfile } from '../../mm/mmzone.ts';
+import { files_6_1 } from './files.ts';
 import { alloc_pages } from './page_alloc.ts';
 import {
   __free_pages,
@@ -28,6 +29,6 @@ export const linux_6_1: KernelProfile = {
   drain_pages,
   setup_per_zone_wmarks,
   setup_per_zone_lowmem_reserve,
-  files: [],
+  files: files_6_1,
   file_directories: [],
 };

@@ -17,7 +17,7 @@ import {
 } from '../../mm/mmzone.ts';
 import type { order_t } from '../../mm/page.ts';
 import {
-  ALLOCSTALL,
+  ALLOCSTALL_ZONE,
   count_vm_event,
   NR_ACTIVE_ANON,
   NR_ACTIVE_FILE,
@@ -57,7 +57,7 @@ export function try_to_free_pages(
   highest_zoneidx: number,
   order: order_t,
 ): number {
-  count_vm_event(m, ALLOCSTALL);
+  count_vm_event(m, ALLOCSTALL_ZONE + highest_zoneidx);
   for (let priority = DEF_PRIORITY; priority >= 0; priority--) {
     let ready = false;
     for (const zone of zonelist) {

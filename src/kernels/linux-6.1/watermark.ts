@@ -268,7 +268,7 @@ export function init_lowmem_reserve_ratio(m: Machine): void {
 }
 
 /** page_alloc.c: calculate_totalreserve_pages. */
-function calculate_totalreserve_pages(m: Machine): void {
+export function calculate_totalreserve_pages(m: Machine): void {
   let total = 0;
   for (const zone of m.populated_zones) {
     let max = 0;
