@@ -2,13 +2,14 @@
  * `npm run bench [-- GROUP…]`: prints medians with the machine's noise.
  */
 
+import '../mount/v8.ts';
 import { benchAllocator, benchBoot, benchCompaction } from './core.ts';
 import { benchDisk, benchFiles } from './mounted.ts';
 import { benchTrace } from './trace.ts';
 
 const groups: Record<string, () => Promise<unknown>> = {
   allocator: () => benchAllocator(7),
-  compaction: () => benchCompaction(3),
+  compaction: () => benchCompaction(7),
   boot: () => benchBoot(3),
   trace: () => benchTrace(5),
   files: () => benchFiles(5),

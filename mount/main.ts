@@ -10,6 +10,8 @@ import { Command, CommanderError } from 'commander';
 import { registerIndex } from './commands/index.ts';
 import { registerKill } from './commands/kill.ts';
 import { registerMount } from './commands/mount.ts';
+import { registerRun } from './commands/run.ts';
+import { registerShell } from './commands/shell.ts';
 import { registerSpawn } from './commands/spawn.ts';
 import { registerStatus } from './commands/status.ts';
 import { registerUmount } from './commands/umount.ts';
@@ -35,6 +37,8 @@ function program(): Command {
   registerMount(pageblock);
   registerUmount(pageblock);
   registerStatus(pageblock);
+  registerRun(pageblock);
+  registerShell(pageblock);
   registerSpawn(pageblock);
   registerKill(pageblock);
   registerIndex(pageblock);
@@ -42,11 +46,14 @@ function program(): Command {
   return pageblock;
 }
 
-// A reader such as head that goes away early is no failure.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit(0);
-  throw error;
-});
+// A reader such as head that goes away early is no failure. Programs that take this process over
+// get its streams as they were: there, not even this may open one.
+if (!['run', 'shell'].includes(process.argv[2] ?? '')) {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(0);
+    throw error;
+  });
+}
 
 try {
   await program().parseAsync();

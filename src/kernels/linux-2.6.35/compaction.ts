@@ -14,6 +14,7 @@
  * Linux: mm/compaction.c, include/linux/compaction.h (v2.6.35), with its defects, except D1: a
  * migrate scanner at the zone's end stops instead of walking into the next zone.
  */
+import { BUG_ON } from '../../lib/bug.ts';
 import { EINVAL } from '../../lib/errno.ts';
 import type { Job } from '../../lib/kthread.ts';
 import { list_add, list_del, list_empty } from '../../lib/list.ts';
@@ -49,7 +50,6 @@ import { PG_buddy } from '../../mm/page_flags.ts';
 import { get_pageblock_migratetype } from '../../mm/pageblock.ts';
 import {
   COMPACTBLOCKS,
-  COMPACTPAGEFAILED,
   COMPACTPAGES,
   COMPACTSTALL,
   count_vm_event,
@@ -238,17 +238,6 @@ function compaction_alloc(m: Machine, cc: CompactControl): pfn_t {
   return pfn;
 }
 
-/** Counts the lists again: migration consumed from both (compaction.c: update_nr_listpages). */
-function update_nr_listpages(m: Machine, cc: CompactControl): void {
-  const p = m.memmap;
-  cc.nr_migratepages = 0;
-  cc.nr_freepages = 0;
-  for (let x = p.next[cc.migratepages]!; x !== cc.migratepages; x = p.next[x]!) {
-    cc.nr_migratepages++;
-  }
-  for (let x = p.next[cc.freepages]!; x !== cc.freepages; x = p.next[x]!) cc.nr_freepages++;
-}
-
 /** Whether to go on, and if not, why (compaction.c: compact_finished). */
 function compact_finished(m: Machine, cc: CompactControl): number {
   const zone = cc.zone;
@@ -299,13 +288,13 @@ export function* compact_zone(m: Machine, zone: Zone, cc: CompactControl): Job {
     if (isolate_migratepages(m, cc) === 0) continue;
     const nr_migrate = cc.nr_migratepages;
     yield* migrate_pages(m, cc.migratepages, compaction_alloc, cc, false);
-    update_nr_listpages(m, cc);
-    const nr_remaining = cc.nr_migratepages;
+    // Linux counts both lists again here (update_nr_listpages). One is empty: migrate_pages puts
+    // everything back itself. So nothing ever remains, pages_moved counts whatever was isolated,
+    // and pagemigrate_failed stays 0 (fixed in 2.6.37). The other was counted down as it was used.
+    BUG_ON(!list_empty(m.memmap, cc.migratepages), 'compact_zone: migrate_pages left pages');
+    cc.nr_migratepages = 0;
     count_vm_event(m, COMPACTBLOCKS);
-    // migrate_pages puts everything back itself, so nothing ever remains: pages_moved counts
-    // whatever was isolated, and pagemigrate_failed stays 0 (fixed in 2.6.37).
-    count_vm_events(m, COMPACTPAGES, nr_migrate - nr_remaining);
-    if (nr_remaining > 0) count_vm_events(m, COMPACTPAGEFAILED, nr_remaining);
+    count_vm_events(m, COMPACTPAGES, nr_migrate);
   }
   release_freepages(m, cc.freepages);
   m.list_heads.give_back(heads);
