@@ -12,7 +12,9 @@ import { Directory, DiskFs, DiskInode, Group, IndirectBlock } from './fs/disk/di
 import { disk_aops } from './fs/disk/inode.ts';
 import { dcache_shrinker, icache_shrinker } from './fs/disk/shrink.ts';
 import { DiskFile } from './fs/disk/vnode.ts';
+import { BalancePgdat } from './kernels/linux-2.6.35/kswapd.ts';
 import { linux_2_6_35 } from './kernels/linux-2.6.35/profile.ts';
+import { ScanControl } from './kernels/linux-2.6.35/vmscan.ts';
 import { Clock } from './lib/clock.ts';
 import { Prng } from './lib/prng.ts';
 import { hash_snapshot, load_snapshot, SnapshotRegistry, save_snapshot } from './lib/snapshot.ts';
@@ -48,7 +50,7 @@ function registry(devices: readonly BlockDevice[]): SnapshotRegistry {
     .add_class(AddressSpace, Mappings, RadixTreeNodes, RadixTreeRoot, WritebackState, BlockQueue)
     .add_class(BufferHeads, FileRaState, KmemCache, KmemCacheCpu, KmemCacheNode, SlabState)
     .add_class(AnonVma, AnonVmaChain, MmapFile, MmStruct, Task, VmArea, PageTable, MmuGather)
-    .add_class(SwapInfo, Shrinker, Hstate, MemoryBlockDevice)
+    .add_class(SwapInfo, Shrinker, Hstate, MemoryBlockDevice, BalancePgdat, ScanControl)
     .add_class(
       DiskFs,
       DiskInode,

@@ -36,8 +36,11 @@ import {
   PG_writeback,
 } from '../../mm/page_flags.ts';
 import { count_vm_event, HTLB_BUDDY_PGALLOC, HTLB_BUDDY_PGALLOC_FAIL } from '../../mm/vmstat.ts';
-import { kswapd_tick } from './kswapd.ts';
+import { run_kswapd } from './kswapd.ts';
 import { is_highmem } from './watermark.ts';
+
+/** Slices that kswapd gets for each page: about as much as the growth itself takes. */
+const KSWAPD_SLICES = 2;
 
 /** Sizes in KiB by machine, the default first; all that the processor has and are above a page. */
 const SIZES_KB: Record<string, readonly number[]> = {
@@ -257,7 +260,7 @@ export function* set_max_huge_pages(
   while (count > persistent_huge_pages(h)) {
     if (!alloc_fresh_huge_page(m, h, allowed)) return persistent_huge_pages(h);
     yield;
-    yield* kswapd_tick(m);
+    run_kswapd(m, KSWAPD_SLICES);
   }
   // What is promised stays; the rest of what is in use becomes surplus.
   const min_count = Math.max(count, h.resv_huge_pages + h.nr_huge_pages - h.free_huge_pages);

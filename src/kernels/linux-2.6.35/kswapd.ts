@@ -2,10 +2,12 @@
  * kswapd of 2.6.35: one thread a node that reclaims ahead of need.
  *
  * An allocation that finds a zone below LOW wakes it; it reclaims until every zone is above HIGH
- * for the order it was woken for, napping for 100 ms before it goes back to sleep. It is a
- * cooperative job on the virtual clock: kswapd_tick runs what was woken and whose nap is over, in
- * slices that end where the kernel has cond_resched, and an allocator that waits lets it run too.
- * It never compacts in this version.
+ * for the order it was woken for, napping for 100 ms before it goes back to sleep. It never compacts
+ * in this version.
+ *
+ * It works in slices that end about where the kernel has cond_resched, and what is between two
+ * slices is data of the machine. Whoever has time to give lets it run: the virtual clock
+ * (kswapd_tick, to its end), an allocator that waits, the growth of a huge page pool.
  * Linux: mm/vmscan.c (balance_pgdat, sleeping_prematurely, kswapd, wakeup_kswapd). Differs: it does
  * not run beside an allocation, only before it, after it, and while it waits.
  */
@@ -38,7 +40,9 @@ import {
   ScanControl,
   shrink_active_list,
   shrink_slab,
-  shrink_zone,
+  shrink_zone_begin,
+  shrink_zone_end,
+  shrink_zone_round,
   zone_reclaimable_pages,
 } from './vmscan.ts';
 import { zone_watermark_ok } from './watermark.ts';
@@ -74,81 +78,148 @@ function sleeping_prematurely(pgdat: Pgdat, order: order_t, woken: boolean): boo
   return false;
 }
 
+// Where a balance_pgdat that was interrupted goes on.
+const BALANCE_START = 0;
+const BALANCE_PRIORITY = 1;
+const BALANCE_ZONE = 2;
+const BALANCE_SHRINK = 3;
+const BALANCE_SLAB = 4;
+const BALANCE_ZONES_DONE = 5;
+const BALANCE_OUT = 6;
+
+/** A balance_pgdat under way: what are local variables in Linux. */
+export class BalancePgdat {
+  readonly sc: ScanControl;
+  readonly temp_priority: Int32Array;
+  phase = BALANCE_START;
+  priority = DEF_PRIORITY;
+  /** Index of the highest zone below HIGH, and of the zone that is being worked on. */
+  end = 0;
+  at = 0;
+  lru_pages = 0;
+  total_scanned = 0;
+  all_zones_ok = true;
+  under_min = false;
+  fruitless = 0;
+
+  constructor(sc: ScanControl, nr_zones: number) {
+    this.sc = sc;
+    this.temp_priority = new Int32Array(nr_zones);
+  }
+}
+
 /**
- * Reclaims until all zones of the node are above HIGH for `order`, or cannot be helped. An order
- * that reclaim does not reach is given up for order 0. Returns pages reclaimed (vmscan.c).
+ * Goes on reclaiming until all zones of the node are above HIGH for the order, or cannot be helped.
+ * An order that reclaim does not reach is given up for order 0. Returns true after each slice of
+ * work (a round over the lists of one zone, or one call of the shrinkers), false when it is
+ * finished (vmscan.c: balance_pgdat).
  */
-export function* balance_pgdat(m: Machine, pgdat: Pgdat, wanted: order_t): Job {
+function balance_pgdat_slice(m: Machine, pgdat: Pgdat, b: BalancePgdat): boolean {
+  const { sc } = b;
   const zones = pgdat.zones;
-  const temp_priority = new Int32Array(zones.length);
-  const sc = new ScanControl(m, GFP_KERNEL, wanted, Number.POSITIVE_INFINITY);
-  let fruitless = 0;
   for (;;) {
-    let total_scanned = 0;
-    let all_zones_ok = true;
-    sc.nr_reclaimed = 0;
-    sc.may_writepage = (m.sysctl['laptop_mode'] ?? 0) === 0;
-    count_vm_event(m, PAGEOUTRUN);
-    temp_priority.fill(DEF_PRIORITY);
+    switch (b.phase) {
+      case BALANCE_START:
+        b.total_scanned = 0;
+        sc.nr_reclaimed = 0;
+        sc.may_writepage = (m.sysctl['laptop_mode'] ?? 0) === 0;
+        count_vm_event(m, PAGEOUTRUN);
+        b.temp_priority.fill(DEF_PRIORITY);
+        b.priority = DEF_PRIORITY;
+        b.phase = BALANCE_PRIORITY;
+        break;
 
-    for (let priority = DEF_PRIORITY; priority >= 0; priority--) {
-      all_zones_ok = true;
-      const end = find_end_zone(m, pgdat, sc, priority);
-      if (end < 0) break;
-      let lru_pages = 0;
-      for (let i = 0; i <= end; i++) lru_pages += zone_reclaimable_pages(m, zones[i]!);
-      let under_min = false;
+      case BALANCE_PRIORITY:
+        b.all_zones_ok = true;
+        b.under_min = false;
+        b.at = 0;
+        b.end = find_end_zone(m, pgdat, sc, b.priority);
+        b.lru_pages = 0;
+        for (let i = 0; i <= b.end; i++) b.lru_pages += zone_reclaimable_pages(m, zones[i]!);
+        b.phase = b.end < 0 ? BALANCE_OUT : BALANCE_ZONE;
+        break;
 
-      // Upwards, so that the zones that few requests can use are not forgotten.
-      for (let i = 0; i <= end; i++) {
-        const zone = zones[i]!;
-        const classzone = zones[end]!.zone_idx;
-        if (zone.all_unreclaimable !== 0 && priority !== DEF_PRIORITY) continue;
-        temp_priority[i] = priority;
+      case BALANCE_ZONE: {
+        // Upwards, so that the zones that few requests can use are not forgotten.
+        if (b.at > b.end) {
+          b.phase = BALANCE_ZONES_DONE;
+          break;
+        }
+        const zone = zones[b.at]!;
+        if (zone.all_unreclaimable !== 0 && b.priority !== DEF_PRIORITY) {
+          b.at++;
+          break;
+        }
+        b.temp_priority[b.at] = b.priority;
         sc.nr_scanned = 0;
-        note_zone_scanning_priority(zone, priority);
+        note_zone_scanning_priority(zone, b.priority);
         // Equal pressure on all, except on a zone with very much free memory.
-        if (!zone_watermark_ok(zone, sc.order, 8 * zone.watermark[WMARK_HIGH]!, classzone, 0)) {
-          yield* shrink_zone(m, sc, zone, priority);
+        const plenty = 8 * zone.watermark[WMARK_HIGH]!;
+        if (zone_watermark_ok(zone, sc.order, plenty, zones[b.end]!.zone_idx, 0)) {
+          b.phase = BALANCE_SLAB;
+        } else {
+          shrink_zone_begin(m, sc, zone, b.priority);
+          b.phase = BALANCE_SHRINK;
         }
-        m.reclaimed_slab = 0;
-        const nr_slab = shrink_slab(m, sc.nr_scanned, GFP_KERNEL, lru_pages);
-        sc.nr_reclaimed += m.reclaimed_slab;
-        total_scanned += sc.nr_scanned;
-        yield;
-        if (zone.all_unreclaimable !== 0) continue;
-        if (nr_slab === 0 && zone.pages_scanned >= zone_reclaimable_pages(m, zone) * 6) {
-          zone.all_unreclaimable = 1;
-        }
-        // Much scanning, little result: write, even in laptop mode.
-        if (
-          total_scanned > SWAP_CLUSTER_MAX * 2 &&
-          total_scanned > sc.nr_reclaimed + Math.floor(sc.nr_reclaimed / 2)
-        ) {
-          sc.may_writepage = true;
-        }
-        if (!zone_watermark_ok(zone, sc.order, zone.watermark[WMARK_HIGH]!, classzone, 0)) {
-          all_zones_ok = false;
-          if (!zone_watermark_ok(zone, sc.order, zone.watermark[WMARK_MIN]!, classzone, 0)) {
-            under_min = true;
-          }
-        }
+        break;
       }
-      if (all_zones_ok) break;
-      if (total_scanned > 0 && priority < DEF_PRIORITY - 2) {
-        if (under_min) count_vm_event(m, KSWAPD_SKIP_CONGESTION_WAIT);
-        congestion_wait(m, under_min ? 0 : RECLAIM_WAIT_MS);
-      }
-      if (sc.nr_reclaimed >= SWAP_CLUSTER_MAX) break;
+
+      case BALANCE_SHRINK:
+        if (shrink_zone_round(m, sc, zones[b.at]!, b.priority)) return true;
+        shrink_zone_end(m, sc, zones[b.at]!);
+        b.phase = BALANCE_SLAB;
+        break;
+
+      case BALANCE_SLAB:
+        balance_slab(m, zones[b.at]!, zones[b.end]!.zone_idx, b);
+        b.at++;
+        b.phase = BALANCE_ZONE;
+        return true;
+
+      case BALANCE_ZONES_DONE:
+        if (!b.all_zones_ok && b.total_scanned > 0 && b.priority < DEF_PRIORITY - 2) {
+          if (b.under_min) count_vm_event(m, KSWAPD_SKIP_CONGESTION_WAIT);
+          congestion_wait(m, b.under_min ? 0 : RECLAIM_WAIT_MS);
+        }
+        if (b.all_zones_ok || sc.nr_reclaimed >= SWAP_CLUSTER_MAX || b.priority === 0) {
+          b.phase = BALANCE_OUT;
+        } else {
+          b.priority--;
+          b.phase = BALANCE_PRIORITY;
+        }
+        break;
+
+      default:
+        for (let i = 0; i < zones.length; i++) zones[i]!.prev_priority = b.temp_priority[i]!;
+        // Linux goes on for ever while zones are short, hoping for what others free.
+        b.fruitless = sc.nr_reclaimed > 0 ? 0 : b.fruitless + 1;
+        if (b.all_zones_ok || b.fruitless >= MAX_FRUITLESS) return false;
+        // The order cannot be had; plain pages may.
+        if (sc.nr_reclaimed < SWAP_CLUSTER_MAX) sc.order = 0;
+        b.phase = BALANCE_START;
     }
-    for (let i = 0; i < zones.length; i++) zones[i]!.prev_priority = temp_priority[i]!;
-    if (all_zones_ok) return sc.nr_reclaimed;
-    yield;
-    // Linux goes on for ever, hoping for what others free.
-    fruitless = sc.nr_reclaimed > 0 ? 0 : fruitless + 1;
-    if (fruitless >= MAX_FRUITLESS) return 0;
-    // The order cannot be had; plain pages may.
-    if (sc.nr_reclaimed < SWAP_CLUSTER_MAX) sc.order = 0;
+  }
+}
+
+/** What balance_pgdat does after shrink_zone: slab caches, and how the zone stands. */
+function balance_slab(m: Machine, zone: Zone, classzone: number, b: BalancePgdat): void {
+  const { sc } = b;
+  m.reclaimed_slab = 0;
+  const nr_slab = shrink_slab(m, sc.nr_scanned, GFP_KERNEL, b.lru_pages);
+  sc.nr_reclaimed += m.reclaimed_slab;
+  b.total_scanned += sc.nr_scanned;
+  if (zone.all_unreclaimable !== 0) return;
+  if (nr_slab === 0 && zone.pages_scanned >= zone_reclaimable_pages(m, zone) * 6) {
+    zone.all_unreclaimable = 1;
+  }
+  // Much scanning, little result: write, even in laptop mode.
+  const enough = sc.nr_reclaimed + Math.floor(sc.nr_reclaimed / 2);
+  if (b.total_scanned > SWAP_CLUSTER_MAX * 2 && b.total_scanned > enough) sc.may_writepage = true;
+  if (!zone_watermark_ok(zone, sc.order, zone.watermark[WMARK_HIGH]!, classzone, 0)) {
+    b.all_zones_ok = false;
+    if (!zone_watermark_ok(zone, sc.order, zone.watermark[WMARK_MIN]!, classzone, 0)) {
+      b.under_min = true;
+    }
   }
 }
 
@@ -166,77 +237,89 @@ function find_end_zone(m: Machine, pgdat: Pgdat, sc: ScanControl, priority: numb
   return -1;
 }
 
-/** One node's kswapd, from where it sleeps to where it sleeps again (vmscan.c: kswapd). */
-function* kswapd(m: Machine, pgdat: Pgdat): Job {
-  let reclaimed = 0;
-  for (;;) {
-    if (pgdat.kswapd_state === KSWAPD_NAPPING) {
-      const early = pgdat.kswapd_woken;
-      if (!early && m.clock.now_ms < pgdat.kswapd_nap_until) return reclaimed;
-      if (!sleeping_prematurely(pgdat, pgdat.kswapd_order, early)) {
-        pgdat.kswapd_state = KSWAPD_ASLEEP;
-      } else {
-        count_vm_event(m, early ? KSWAPD_LOW_WMARK_HIT_QUICKLY : KSWAPD_HIGH_WMARK_HIT_QUICKLY);
-      }
-    }
-    if (pgdat.kswapd_state === KSWAPD_ASLEEP && !pgdat.kswapd_woken) return reclaimed;
-    pgdat.kswapd_woken = false;
-    pgdat.kswapd_order = pgdat.kswapd_max_order;
-    pgdat.kswapd_state = KSWAPD_RUNNING;
-    let got = 0;
-    for (;;) {
-      got += yield* balance_pgdat(m, pgdat, pgdat.kswapd_order);
-      // A larger order was asked for meanwhile: no sleep.
-      const new_order = pgdat.kswapd_max_order;
-      pgdat.kswapd_max_order = 0;
-      if (pgdat.kswapd_order >= new_order) break;
-      pgdat.kswapd_order = new_order;
-    }
-    reclaimed += got;
-    if (got === 0 || !sleeping_prematurely(pgdat, pgdat.kswapd_order, false)) {
-      pgdat.kswapd_state = KSWAPD_NAPPING;
-      pgdat.kswapd_nap_until = m.clock.now_ms + NAP_MS;
+function start_balance(m: Machine, pgdat: Pgdat): void {
+  pgdat.kswapd_state = KSWAPD_RUNNING;
+  const sc = new ScanControl(m, GFP_KERNEL, pgdat.kswapd_order, Number.POSITIVE_INFINITY);
+  pgdat.kswapd_run = new BalancePgdat(sc, pgdat.zones.length);
+}
+
+/** Wakes the thread from sleep or nap when there is reason to; false when it stays asleep. */
+function kswapd_wakes(m: Machine, pgdat: Pgdat): boolean {
+  if (pgdat.kswapd_state === KSWAPD_NAPPING) {
+    const early = pgdat.kswapd_woken;
+    if (!early && m.clock.now_ms < pgdat.kswapd_nap_until) return false;
+    if (sleeping_prematurely(pgdat, pgdat.kswapd_order, early)) {
+      count_vm_event(m, early ? KSWAPD_LOW_WMARK_HIT_QUICKLY : KSWAPD_HIGH_WMARK_HIT_QUICKLY);
     } else {
-      // No nap: it goes on, with what was asked for since.
-      count_vm_event(m, KSWAPD_HIGH_WMARK_HIT_QUICKLY);
-      pgdat.kswapd_woken = true;
       pgdat.kswapd_state = KSWAPD_ASLEEP;
-      yield;
     }
+  }
+  if (pgdat.kswapd_state === KSWAPD_ASLEEP && !pgdat.kswapd_woken) return false;
+  pgdat.kswapd_woken = false;
+  pgdat.kswapd_order = pgdat.kswapd_max_order;
+  return true;
+}
+
+/** After a balance_pgdat: on with a larger order, to a nap, or on with the same. */
+function kswapd_balanced(m: Machine, pgdat: Pgdat, fruitless: boolean): void {
+  pgdat.kswapd_run = null;
+  const new_order = pgdat.kswapd_max_order;
+  pgdat.kswapd_max_order = 0;
+  if (pgdat.kswapd_order < new_order) {
+    // A larger order was asked for meanwhile: no sleep.
+    pgdat.kswapd_order = new_order;
+    start_balance(m, pgdat);
+  } else if (fruitless || !sleeping_prematurely(pgdat, pgdat.kswapd_order, false)) {
+    pgdat.kswapd_state = KSWAPD_NAPPING;
+    pgdat.kswapd_nap_until = m.clock.now_ms + NAP_MS;
+  } else {
+    // No nap: it goes on, with what was asked for since.
+    count_vm_event(m, KSWAPD_HIGH_WMARK_HIT_QUICKLY);
+    pgdat.kswapd_order = pgdat.kswapd_max_order;
+    start_balance(m, pgdat);
   }
 }
 
-/** Runs one node's kswapd with the rights of the thread; between two slices others have theirs. */
-function* as_kswapd(m: Machine, pgdat: Pgdat): Job {
-  const job = kswapd(m, pgdat);
-  try {
-    for (;;) {
-      const flags = m.current_flags;
-      const task = m.current;
-      const mm = m.current_mm;
-      m.current_flags = PF_MEMALLOC | PF_SWAPWRITE | PF_KSWAPD;
-      m.current = null;
-      m.current_mm = null;
-      const step = job.next();
-      m.current_flags = flags;
-      m.current = task;
-      m.current_mm = mm;
-      if (step.done) return step.value;
-      yield;
-    }
-  } finally {
-    // Whoever drives the job may drop it half-way: the thread is to run again all the same.
-    if (pgdat.kswapd_state === KSWAPD_RUNNING) pgdat.kswapd_state = KSWAPD_ASLEEP;
+/** One slice of one node's kswapd; false when it sleeps (vmscan.c: kswapd). */
+function kswapd_slice(m: Machine, pgdat: Pgdat): boolean {
+  if (pgdat.kswapd_state !== KSWAPD_RUNNING) {
+    if (!kswapd_wakes(m, pgdat)) return false;
+    start_balance(m, pgdat);
   }
+  const b = pgdat.kswapd_run as BalancePgdat;
+  const flags = m.current_flags;
+  const task = m.current;
+  const mm = m.current_mm;
+  m.current_flags = PF_MEMALLOC | PF_SWAPWRITE | PF_KSWAPD;
+  m.current = null;
+  m.current_mm = null;
+  const more = balance_pgdat_slice(m, pgdat, b);
+  m.current_flags = flags;
+  m.current = task;
+  m.current_mm = mm;
+  if (!more) kswapd_balanced(m, pgdat, b.fruitless >= MAX_FRUITLESS);
+  return true;
 }
 
-/** KernelProfile.kswapd_tick. Returns pages reclaimed. */
-export function* kswapd_tick(m: Machine): Job {
-  let reclaimed = 0;
+/** Gives every node's kswapd that is awake up to `slices` slices of work; false when all sleep. */
+export function run_kswapd(m: Machine, slices: number): boolean {
+  // Not from within: it would meet itself, half-way through a slice.
+  if ((m.current_flags & PF_MEMALLOC) !== 0) return false;
+  let awake = false;
   for (const pgdat of m.nodes) {
-    // A slice of it is under way already, further up: it will go on there.
-    if (pgdat.kswapd_state === KSWAPD_RUNNING) continue;
-    reclaimed += yield* as_kswapd(m, pgdat);
+    for (let i = 0; i < slices; i++) {
+      awake = kswapd_slice(m, pgdat);
+      if (!awake) break;
+    }
   }
-  return reclaimed;
+  return awake;
+}
+
+/** KernelProfile.kswapd_tick: runs them until they sleep. Returns the slices. */
+export function* kswapd_tick(m: Machine): Job {
+  let slices = 0;
+  for (const pgdat of m.nodes) {
+    for (; kswapd_slice(m, pgdat); slices++) yield;
+  }
+  return slices;
 }

@@ -48,7 +48,7 @@ import {
   defer_compaction,
   try_to_compact_pages,
 } from './compaction.ts';
-import { kswapd_tick, wakeup_kswapd } from './kswapd.ts';
+import { run_kswapd, wakeup_kswapd } from './kswapd.ts';
 import { out_of_memory } from './oom_kill.ts';
 import { buffered_rmqueue, drain_all_pages, drain_local_pages } from './rmqueue.ts';
 import {
@@ -68,6 +68,8 @@ import {
 
 /** Milliseconds that a request waits before it tries again (HZ/50). */
 const RETRY_WAIT_MS = 20;
+/** Slices of kswapd in that time. */
+const RETRY_WAIT_SLICES = 64;
 /** Passes without a page reclaimed after which a request that may loop for ever fails instead. */
 const MAX_FRUITLESS = 64;
 
@@ -233,7 +235,7 @@ function should_alloc_retry(gfp: number, order: order_t, pages_reclaimed: number
 function wait_for_memory(m: Machine, gfp: number): void {
   congestion_wait(m, RETRY_WAIT_MS);
   // Only where the caller holds nothing that kswapd could need.
-  if ((gfp & (__GFP_FS | __GFP_IO)) === (__GFP_FS | __GFP_IO)) run_job(kswapd_tick(m));
+  if ((gfp & (__GFP_FS | __GFP_IO)) === (__GFP_FS | __GFP_IO)) run_kswapd(m, RETRY_WAIT_SLICES);
 }
 
 /** page_alloc.c: __alloc_pages_slowpath. */

@@ -16,7 +16,6 @@
  */
 import { BUG_ON } from '../../lib/bug.ts';
 import type { Job } from '../../lib/kthread.ts';
-import { run_job } from '../../lib/kthread.ts';
 import { list_add, list_del, list_empty, list_splice_init } from '../../lib/list.ts';
 import type { AddressSpace } from '../../mm/address_space.ts';
 import {
@@ -729,31 +728,48 @@ function set_lumpy_reclaim_mode(sc: ScanControl, priority: number): void {
     sc.order > PAGE_ALLOC_COSTLY_ORDER || (sc.order > 0 && priority < DEF_PRIORITY - 2);
 }
 
-/** Reclaims from one zone at one priority; adds to sc.nr_reclaimed (vmscan.c: shrink_zone). */
-export function* shrink_zone(m: Machine, sc: ScanControl, zone: Zone, priority: number): Job {
-  const nr = sc.nr;
-  let nr_reclaimed = sc.nr_reclaimed;
+/** Decides what to scan of a zone at one priority: the beginning of shrink_zone. */
+export function shrink_zone_begin(m: Machine, sc: ScanControl, zone: Zone, priority: number): void {
   get_scan_count(m, sc, zone, priority);
   set_lumpy_reclaim_mode(sc, priority);
-  while (nr[LRU_INACTIVE_ANON]! > 0 || nr[LRU_ACTIVE_FILE]! > 0 || nr[LRU_INACTIVE_FILE]! > 0) {
-    for (let lru = 0; lru < NR_EVICTABLE_LISTS; lru++) {
-      if (nr[lru] === 0) continue;
-      const nr_to_scan = Math.min(nr[lru]!, SWAP_CLUSTER_MAX);
-      nr[lru]! -= nr_to_scan;
-      nr_reclaimed += shrink_list(m, sc, zone, lru, nr_to_scan);
-    }
-    // At the first priority the proportions between the lists are kept: no early end.
-    if (nr_reclaimed >= sc.nr_to_reclaim && priority < DEF_PRIORITY) break;
-    yield;
+}
+
+/** Scans up to 32 entries of each list; false when the zone is done at this priority. */
+export function shrink_zone_round(
+  m: Machine,
+  sc: ScanControl,
+  zone: Zone,
+  priority: number,
+): boolean {
+  const nr = sc.nr;
+  if (nr[LRU_INACTIVE_ANON] === 0 && nr[LRU_ACTIVE_FILE] === 0 && nr[LRU_INACTIVE_FILE] === 0) {
+    return false;
   }
-  sc.nr_reclaimed = nr_reclaimed;
+  for (let lru = 0; lru < NR_EVICTABLE_LISTS; lru++) {
+    if (nr[lru] === 0) continue;
+    const nr_to_scan = Math.min(nr[lru]!, SWAP_CLUSTER_MAX);
+    nr[lru]! -= nr_to_scan;
+    sc.nr_reclaimed += shrink_list(m, sc, zone, lru, nr_to_scan);
+  }
+  // At the first priority the proportions between the lists are kept: no early end.
+  return sc.nr_reclaimed < sc.nr_to_reclaim || priority === DEF_PRIORITY;
+}
+
+/** What shrink_zone does when the lists are done. */
+export function shrink_zone_end(m: Machine, sc: ScanControl, zone: Zone): void {
   // Even without need the anon lists are aged a little.
   if (inactive_anon_is_low(zone) && m.nr_swap_pages > 0) {
     shrink_active_list(m, sc, zone, SWAP_CLUSTER_MAX, false);
   }
   blk_flush_plug(m);
   throttle_vm_writeout(m, sc.gfp_mask);
-  return 0;
+}
+
+/** Reclaims from one zone at one priority; adds to sc.nr_reclaimed (vmscan.c). */
+function shrink_zone(m: Machine, sc: ScanControl, zone: Zone, priority: number): void {
+  shrink_zone_begin(m, sc, zone, priority);
+  while (shrink_zone_round(m, sc, zone, priority));
+  shrink_zone_end(m, sc, zone);
 }
 
 /** Waits while much more is under write-back than the dirty limit allows (page-writeback.c). */
@@ -831,7 +847,7 @@ function shrink_zones(
     note_zone_scanning_priority(zone, priority);
     // kswapd looks at such a zone now and then.
     if (zone.all_unreclaimable !== 0 && priority !== DEF_PRIORITY) continue;
-    run_job(shrink_zone(m, sc, zone, priority));
+    shrink_zone(m, sc, zone, priority);
     all_unreclaimable = false;
   }
   return all_unreclaimable;
@@ -951,7 +967,7 @@ function __zone_reclaim(
   if (zone_pagecache_reclaimable(m, zone) > min_unmapped) {
     for (let prio = ZONE_RECLAIM_PRIORITY; prio >= 0 && sc.nr_reclaimed < nr_pages; prio--) {
       note_zone_scanning_priority(zone, prio);
-      run_job(shrink_zone(m, sc, zone, prio));
+      shrink_zone(m, sc, zone, prio);
     }
   }
   const stat = zone.vm_stat;
