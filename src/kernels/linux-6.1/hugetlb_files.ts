@@ -40,6 +40,20 @@ function store_number(
   return work === null ? text.length : then(work, text.length);
 }
 
+const OVERCOMMIT = 'nr_overcommit_hugepages';
+
+/** An unsigned long: what does not fit a number is kept beside it. */
+export function set_overcommit(m: Machine, h: Hstate, value: bigint): void {
+  h.nr_overcommit_huge_pages = Number(value);
+  if (value > BigInt(Number.MAX_SAFE_INTEGER)) m.sysctl_ulong[OVERCOMMIT] = value;
+  else delete m.sysctl_ulong[OVERCOMMIT];
+}
+
+export function get_overcommit(m: Machine): bigint {
+  const h = default_hstate(m);
+  return m.sysctl_ulong[OVERCOMMIT] ?? BigInt(h?.nr_overcommit_huge_pages ?? 0);
+}
+
 const DIR = '/sys/kernel/mm/hugepages/hugepages-2048kB/';
 const NODE_DIR = '/sys/devices/system/node/node{nid}/hugepages/hugepages-2048kB/';
 
@@ -47,14 +61,14 @@ const NODE_DIR = '/sys/devices/system/node/node{nid}/hugepages/hugepages-2048kB/
 function row(
   path: string,
   doc: string,
-  get: (h: Hstate, ctx: RowContext) => number,
+  get: (h: Hstate, ctx: RowContext, m: Machine) => number | bigint,
   store?: (m: Machine, text: string, ctx: RowContext) => number | Job,
 ): FileRow<Machine> {
   const result: FileRow<Machine> = {
     path,
     mode: store === undefined ? 0o444 : 0o644,
     show(seq, m, ctx) {
-      seq.put_dec(get(default_hstate(m)!, ctx)).puts('\n');
+      seq.put_dec(get(default_hstate(m)!, ctx, m)).puts('\n');
     },
     when: (m) => default_hstate(m) !== undefined,
     doc,
@@ -80,10 +94,10 @@ export const hugepage_files: readonly FileRow<Machine>[] = [
   row(
     DIR + 'nr_overcommit_hugepages',
     'pages that mappings may take beyond the pool',
-    (h) => h.nr_overcommit_huge_pages,
+    (_h, _ctx, m) => get_overcommit(m),
     (m, text) =>
       store_number(m, text, (h, count) => {
-        h.nr_overcommit_huge_pages = Number(count);
+        set_overcommit(m, h, count);
         return null;
       }),
   ),

@@ -18,6 +18,7 @@ import { drop_pagecache } from '../../mm/truncate.ts';
 import { count_vm_event, DROP_PAGECACHE, DROP_SLAB } from '../../mm/vmstat.ts';
 import { compact_nodes } from './compaction.ts';
 import { nodes_with_memory, set_max_huge_pages } from './hugetlb.ts';
+import { get_overcommit, set_overcommit } from './hugetlb_files.ts';
 import { lowmem_reserve_ratio_key, setup_pageset } from './watermark.ts';
 
 /** A longer write is refused (KMALLOC_MAX_SIZE); of others the first page less a byte is read. */
@@ -464,7 +465,7 @@ function nr_overcommit_hugepages(): FileRow<Machine> {
     path: '/proc/sys/vm/nr_overcommit_hugepages',
     mode: 0o644,
     show(seq, m) {
-      seq.put_dec(default_hstate(m)?.nr_overcommit_huge_pages ?? 0).puts('\n');
+      seq.put_dec(get_overcommit(m)).puts('\n');
     },
     store(m, text, ctx) {
       const taken = check_write(text, ctx);
@@ -472,7 +473,7 @@ function nr_overcommit_hugepages(): FileRow<Machine> {
       const h = default_hstate(m);
       const parsed = parse_vector(text, 1, (_i, value, neg) => {
         if (neg || h === undefined) return false;
-        h.nr_overcommit_huge_pages = Number(value);
+        set_overcommit(m, h, value);
         return true;
       });
       return parsed.err < 0 ? parsed.err : parsed.taken;
