@@ -86,7 +86,9 @@ export function writeRecord(record: ServerRecord): void {
 
 export function readRecord(mountPoint: string): ServerRecord | undefined {
   try {
-    const record = JSON.parse(readFileSync(runtimePath(mountPoint, '.json'), 'utf8')) as ServerRecord;
+    const record = JSON.parse(
+      readFileSync(runtimePath(mountPoint, '.json'), 'utf8'),
+    ) as ServerRecord;
     return record.mountPoint === mountPoint ? record : undefined;
   } catch (error) {
     if (error instanceof Failure) throw error;
@@ -125,8 +127,6 @@ export function startTimeOf(pid: number): string | undefined {
 }
 
 /** True while the very process that wrote the record lives. */
-export function isAlive(
-  record: Pick<ServerRecord, 'pid' | 'startTime' | 'bootId'>,
-): boolean {
+export function isAlive(record: Pick<ServerRecord, 'pid' | 'startTime' | 'bootId'>): boolean {
   return record.bootId === bootId() && startTimeOf(record.pid) === record.startTime;
 }

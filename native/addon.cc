@@ -6,6 +6,7 @@
 // punchHole(fd, off, len)  gives blocks of a host file back; 0 or -errno.
 // alignOffset(view)        bytes from the view's start to the first page-aligned address.
 // discard(view, offsets, count)  gives the memory of pages back to the host.
+// exec(argv)               becomes another program; returns -errno when it cannot.
 //
 // Nothing here knows what the bytes mean. The TypeScript core runs without this file: it is
 // loaded by mount/native.ts alone, which has an answer for its absence.
@@ -14,8 +15,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <napi.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -82,6 +85,37 @@ Napi::Value Umount(const Napi::CallbackInfo& info) {
   Napi::Promise promise = worker->Promise();
   worker->Queue();
   return promise;
+}
+
+// The new program gets this process whole: pid, terminal, streams, parent. What Node changed for
+// itself is put back: it closes every descriptor at exec, and it ignores SIGPIPE and SIGXFSZ.
+Napi::Value Exec(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  if (info.Length() < 1 || !info[0].IsArray()) return Fail(env, "exec: an array is needed");
+  Napi::Array words = info[0].As<Napi::Array>();
+  std::vector<std::string> texts;
+  for (uint32_t i = 0; i < words.Length(); i++) {
+    texts.push_back(words.Get(i).ToString().Utf8Value());
+  }
+  if (texts.empty()) return Fail(env, "exec: a program is needed");
+  std::vector<char*> argv;
+  for (std::string& text : texts) argv.push_back(text.data());
+  argv.push_back(nullptr);
+  for (int fd = 0; fd <= 2; fd++) fcntl(fd, F_SETFD, 0);
+  struct sigaction previous;
+  struct sigaction fresh = {};
+  fresh.sa_handler = SIG_DFL;
+  sigaction(SIGPIPE, &fresh, &previous);
+  signal(SIGXFSZ, SIG_DFL);
+  sigset_t none;
+  sigset_t mask;
+  sigemptyset(&none);
+  pthread_sigmask(SIG_SETMASK, &none, &mask);
+  execv(argv[0], argv.data());
+  int error = errno;
+  pthread_sigmask(SIG_SETMASK, &mask, nullptr);
+  sigaction(SIGPIPE, &previous, nullptr);
+  return Napi::Number::New(env, -error);
 }
 
 Napi::Value PunchHole(const Napi::CallbackInfo& info) {
@@ -175,6 +209,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("punchHole", Napi::Function::New(env, PunchHole, "punchHole"));
   exports.Set("alignOffset", Napi::Function::New(env, AlignOffset, "alignOffset"));
   exports.Set("discard", Napi::Function::New(env, Discard, "discard"));
+  exports.Set("exec", Napi::Function::New(env, Exec, "exec"));
   return exports;
 }
 
