@@ -9,8 +9,8 @@
  *   counters      compact_blocks_moved and its like, and zone counters that vectors do not touch
  *   drained       the same lists and all zone counters after draining
  *   drained pages flags, reference and map counts of every page, and the LRU lists in order
- * Where the trigger was a loop of large allocations: the blocks they got, moves, lists, and the
- * compact_* counters; see replay_direct.ts for what is not compared.
+ * Where the trigger was a loop of large allocations: the blocks they got, moves, free blocks and their
+ * types, compact_* counters; see replay_direct.ts for what is not compared.
  * Two things are outside the recording and are read from its outcome: a metadata page that is still
  * there with its buffers had a buffer in use; and a kernel page that is free afterwards was given back
  * by the recorded kernel's own doing, before the first page moved. Schema: README of the recordings, compact/.
@@ -18,12 +18,14 @@
 
 import { CompactControl, compact_zone } from '../kernels/linux-2.6.35/compaction.ts';
 import { run_job } from '../lib/kthread.ts';
+import { free_list_head } from '../mm/buddy.ts';
 import {
   __GFP_COMP,
   __GFP_HARDWALL,
   __GFP_NOWARN,
   __GFP_THISNODE,
   GFP_KERNEL,
+  MIGRATE_TYPES,
   MIGRATE_UNMOVABLE,
 } from '../mm/gfp.ts';
 import { lru_add_drain_all } from '../mm/lru.ts';
@@ -129,13 +131,16 @@ export function verify_compact(
   const make = (): CompactReplay => new CompactReplay(before, later, kernel, shape);
   const direct = later.find((r) => r.huge !== undefined);
   if (direct !== undefined) {
-    const attempt = (kswapd: readonly KswapdRun[]): Attempt<CompactReplay> => {
-      const replay = make();
+    const order = large_order(all);
+    let replay = make();
+    const attempt = (kswapd: readonly KswapdRun[]): Attempt => {
+      replay = make();
       replay.free_kernel_pages(before, direct);
-      const run = replay.allocate(direct.huge!.length, large_order(all), kswapd);
-      return { replay, run, wrong: replay.misplaced(direct) };
+      const run = replay.allocate(direct.huge!.length, order, kswapd);
+      const differences = replay.count_differences(direct, run);
+      return { run, wrong: replay.misplaced(direct), differences };
     };
-    const { replay, run } = explain(attempt);
+    const { run } = attempt(explain(attempt));
     replay.check_direct(before, direct, run, tally);
     return;
   }
@@ -273,10 +278,30 @@ class CompactReplay {
     return wrong;
   }
 
+  /** How many blocks and entries of free lists are not the recorded ones. */
+  count_differences(r: CompactRecord, run: DirectRun): number {
+    const { m, zone } = this;
+    const unlike = (recorded: readonly number[], ours: readonly number[]): number => {
+      let n = Math.abs(recorded.length - ours.length);
+      recorded.forEach((pfn, i) => {
+        if (ours[i] !== undefined && ours[i] !== pfn) n++;
+      });
+      return n;
+    };
+    let sum = unlike(r.huge!, run.blocks);
+    for (let order = 0; order < m.shape.max_order; order++) {
+      for (let type = 0; type < MIGRATE_TYPES; type++) {
+        const ours = list_pfns(m, zone, free_list_head(zone, order, type));
+        sum += unlike(r.free[`${order}/${type}`] ?? [], ours);
+      }
+    }
+    return sum;
+  }
+
   check_direct(before: CompactRecord, r: CompactRecord, run: DirectRun, tally: Tally): void {
     tally.check(label(r) + ' blocks', diff_list('blocks obtained', r.huge!, run.blocks));
     tally.check(label(r) + ' moves', this.diff_moves(r));
-    tally.check(label(r) + ' lists', diff_lists(this.m, this.zone, r));
+    tally.check(label(r) + ' lists', diff_lists(this.m, this.zone, r, false));
     tally.check(label(r) + ' counters', this.diff_events(before, r));
   }
 

@@ -7,11 +7,12 @@
  * drain shifts when vacated frames are freed, so that a block may be complete a batch earlier or
  * later. On the one CPU of that machine the timer decided when this happened, and the recording does
  * not say: the moments are found by trial. From the first page that ends up elsewhere than recorded,
- * moments before it are tried, and the one is kept that leaves fewest pages elsewhere. Blocks, moves,
- * the free lists in order and what compaction counted of pages and batches must then be equal as they
- * are; that nothing but a few such moments is free makes this a test. Flags and LRU lists are not
- * compared, because they depend on everything else that kswapd did, nor is the number of stalls: a
- * request may find its block complete, or complete it by draining the vectors, which is one more.
+ * moments before it are tried, and those are followed that go wrong later. Blocks, moves, the free
+ * blocks and what compaction counted of pages and batches must then be equal as they are; that
+ * nothing but a few such moments is free makes this a test. (In the recordings at hand even the order
+ * of all free lists is equal then.) Flags and LRU lists are not compared, because they depend on
+ * everything else that kswapd did, nor is the number of stalls: a request may find its block
+ * complete, or complete it by draining the vectors, which is one more.
  * Linux: mm/vmscan.c (shrink_active_list, balance_pgdat).
  */
 import { list_entries } from '../lib/list.ts';
@@ -20,6 +21,7 @@ import {
   LRU_ACTIVE_ANON,
   LRU_INACTIVE_ANON,
   type Machine,
+  PAGEVEC_SIZE,
   SWAP_CLUSTER_MAX,
   type Zone,
 } from '../mm/mmzone.ts';
@@ -39,46 +41,113 @@ export interface DirectRun {
   moves: { block: number; moved: number; old: number; now: number }[];
 }
 
-/** One replay with some moments of kswapd. */
-export interface Attempt<T> {
-  replay: T;
+/** One replay with some moments of kswapd, and how it compares with the recording. */
+export interface Attempt {
   run: DirectRun;
   /** Pages that are elsewhere than recorded. */
   wrong: Set<number>;
+  /** Blocks and entries of free lists that differ. */
+  differences: number;
 }
 
-type Try<T> = (kswapd: readonly KswapdRun[]) => Attempt<T>;
+type Try = (kswapd: readonly KswapdRun[]) => Attempt;
+
+interface Hypothesis extends Attempt {
+  kswapd: readonly KswapdRun[];
+  /** The first move of a page that ends up elsewhere. */
+  at: number;
+}
 
 /** Moments tried before one wrong move: what two rounds of two vectors can shift, and a batch. */
 const TRIAL_WINDOW = 48;
-/** Runs of kswapd that are looked for at most. */
-const MAX_RUNS = 24;
+/** Hypotheses that are followed at a time, and replays in all. */
+const BEAM = 3;
+const MAX_TRIALS = 2000;
 
-/** The replay with the moments of kswapd that explain the recording best. */
-export function explain<T>(attempt: Try<T>): Attempt<T> {
-  let kswapd: KswapdRun[] = [];
-  let best = attempt(kswapd);
-  while (best.wrong.size > 0 && kswapd.length < MAX_RUNS) {
-    const at = first_wrong_move(best);
-    let better: Attempt<T> | null = null;
-    let moments = kswapd;
-    for (let i = at - 1; i >= Math.max(0, at - TRIAL_WINDOW); i--) {
-      const { block, moved } = best.run.moves[i]!;
-      const trial = attempt([...kswapd, { block, moved }]);
-      if (trial.wrong.size >= (better ?? best).wrong.size) continue;
-      better = trial;
-      moments = [...kswapd, { block, moved }];
-      if (trial.wrong.size === 0) break;
+/** The moments of kswapd that explain the recording best. */
+export function explain(attempt: Try): readonly KswapdRun[] {
+  const make = (kswapd: readonly KswapdRun[]): Hypothesis => {
+    const result = attempt(kswapd);
+    return { ...result, kswapd, at: first_wrong_move(result) };
+  };
+  let frontier = [make([])];
+  let best = frontier[0]!;
+  let wide = false;
+  for (let trials = 0; trials < MAX_TRIALS && !explains(best); ) {
+    const next: Hypothesis[] = [];
+    for (const h of frontier) {
+      for (const kswapd of neighbours(h, wide)) {
+        const trial = make(kswapd);
+        trials++;
+        if (!next.some((other) => same_outcome(other, trial))) next.push(trial);
+        if (explains(trial)) return kswapd;
+      }
     }
-    if (better === null) break;
-    best = better;
-    kswapd = moments;
+    next.sort(by_quality);
+    if (next.length > 0 && by_quality(next[0]!, best) < 0) {
+      best = next[0]!;
+      frontier = next.slice(0, BEAM);
+      wide = false;
+    } else if (wide) {
+      break;
+    } else {
+      // Nothing just before the first wrong move: look further back.
+      wide = true;
+    }
   }
-  return best;
+  return best.kswapd;
+}
+
+function explains(h: Attempt): boolean {
+  return h.wrong.size === 0 && h.differences === 0;
+}
+
+/** Better: goes wrong later, or in fewer places. */
+function by_quality(a: Hypothesis, b: Hypothesis): number {
+  return b.at - a.at || a.wrong.size - b.wrong.size || a.differences - b.differences;
+}
+
+function same_outcome(a: Hypothesis, b: Hypothesis): boolean {
+  if (a.at !== b.at || a.wrong.size !== b.wrong.size || a.differences !== b.differences)
+    return false;
+  const moves = a.run.moves;
+  if (moves.length !== b.run.moves.length) return false;
+  return moves.every((move, i) => move.now === b.run.moves[i]!.now);
+}
+
+/**
+ * What to try next: one more moment before the first wrong move; when all pages are right and only
+ * blocks or the order of lists are not, a moment a little earlier or later, or one more near the
+ * end of a compaction, where it shifts what the vectors still hold.
+ */
+function neighbours(h: Hypothesis, wide: boolean): KswapdRun[][] {
+  const { moves } = h.run;
+  const next: KswapdRun[][] = [];
+  const add = (i: number): void => {
+    const { block, moved } = moves[i]!;
+    const kswapd = [...h.kswapd, { block, moved }];
+    next.push(kswapd.sort((x, y) => x.block - y.block || x.moved - y.moved));
+  };
+  if (h.wrong.size > 0) {
+    const first = wide ? h.at - TRIAL_WINDOW - 1 : h.at - 1;
+    const last = wide ? 0 : Math.max(0, h.at - TRIAL_WINDOW);
+    for (let i = first; i >= last; i -= wide ? 5 : 1) add(i);
+    return next;
+  }
+  for (let n = 0; n < h.kswapd.length; n++) {
+    for (let shift = -TRIAL_WINDOW / 2; shift <= TRIAL_WINDOW / 2; shift++) {
+      next.push(h.kswapd.map((k, j) => (j === n ? { ...k, moved: k.moved + shift } : k)));
+    }
+  }
+  for (let i = 0; i < moves.length; i++) {
+    const ahead = moves[i + PAGEVEC_SIZE];
+    if (ahead?.block !== moves[i]!.block) add(i);
+  }
+  return next;
 }
 
 /** The first move of a page that ends up in the wrong place, as an index into the run's moves. */
-function first_wrong_move<T>(a: Attempt<T>): number {
+function first_wrong_move(a: Attempt): number {
   const { moves } = a.run;
   const origin: Map<number, number> = new Map();
   for (let i = 0; i < moves.length; i++) {

@@ -173,23 +173,38 @@ export function list_pfns(m: Machine, zone: Zone, head: number): pfn_t[] {
   return list_entries(m.memmap, head).map((pfn) => pfn - zone.zone_start_pfn);
 }
 
-/** The first difference in free lists, their order, counters, pageblock types, per-CPU lists. */
-export function diff_lists(m: Machine, zone: Zone, r: RecordedLists): string | null {
+/**
+ * The first difference in free lists, counters, pageblock types and, with `in_order`, in the order of
+ * lists and in per-CPU lists.
+ */
+export function diff_lists(
+  m: Machine,
+  zone: Zone,
+  r: RecordedLists,
+  in_order = true,
+): string | null {
   const types = [...r.pbtypes].map((t, i) => (t === 'x' ? zone.pageblock_flags[i]! : Number(t)));
   return (
     diff_list('nr_free', r.nr_free, [...zone.nr_free]) ??
-    diff_free_lists(m, zone, r.free) ??
+    diff_free_lists(m, zone, r.free, in_order) ??
     diff_list('pageblock type', types, [...zone.pageblock_flags.subarray(0, types.length)]) ??
-    diff_pcp(m, zone, r.pcp)
+    (in_order ? diff_pcp(m, zone, r.pcp) : null)
   );
 }
 
-function diff_free_lists(m: Machine, zone: Zone, free: Record<string, number[]>): string | null {
+function diff_free_lists(
+  m: Machine,
+  zone: Zone,
+  free: Record<string, number[]>,
+  in_order: boolean,
+): string | null {
+  const arrange = (pfns: readonly number[]): readonly number[] =>
+    in_order ? pfns : [...pfns].sort((a, b) => a - b);
   for (let order = 0; order < zone.nr_free.length; order++) {
     for (let type = 0; type < MIGRATE_TYPES; type++) {
-      const key = order + '/' + type;
+      const key = `${order}/${type}`;
       const ours = list_pfns(m, zone, free_list_head(zone, order, type));
-      const diff = diff_list('free list ' + key, free[key] ?? [], ours);
+      const diff = diff_list(`free list ${key}`, arrange(free[key] ?? []), arrange(ours));
       if (diff !== null) return diff;
     }
   }
