@@ -227,6 +227,11 @@ export class Pgdat {
   kswapd_late_by = 0;
   /** 6.1: compaction_proactiveness was written: kcompactd looks at once whether to compact. */
   proactive_compact_trigger = false;
+  /** 6.1: what kcompactd was woken for, and when it next looks by itself, clock milliseconds. */
+  kcompactd_max_order = 0;
+  kcompactd_highest_zoneidx = 0;
+  kcompactd_timeout_at = 0;
+  kcompactd_woken = false;
 
   constructor(nid: nid_t, start_pfn: pfn_t, spanned_pages: number) {
     this.nid = nid;
@@ -272,6 +277,10 @@ export interface KernelProfile {
   setup_per_zone_lowmem_reserve(m: Machine): void;
   /** Runs every node's kswapd that was woken or whose nap is over, until it sleeps. */
   kswapd_tick?(m: Machine): Job;
+  /** Lets kernel threads that wait for the CPU run, inside long work (sched.h: cond_resched). */
+  cond_resched?(m: Machine): void;
+  /** Runs every node's kcompactd that was woken or whose time has come. */
+  kcompactd_tick?(m: Machine): Job;
   /** Runs ksmd's scans that are due. */
   ksmd_tick?(m: Machine): Job;
   /** Reverse mapping of KSM pages, in a kernel that has KSM. */

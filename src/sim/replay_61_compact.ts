@@ -138,8 +138,8 @@ const LETTERS: Record<string, [number, number, number, number]> = {
   l: [USER, 1, 1, LRU_INACTIVE_ANON],
 };
 
-/** Gives the pages of the map their owners. */
-function load_map(m: Machine, zone: Zone, map: string): void {
+/** Gives the pages of a state's map their owners. */
+export function load_map(m: Machine, zone: Zone, map: string): void {
   const p = m.memmap;
   const pages: PageRun[] = [];
   const lru: number[][] = Array.from({ length: NR_LRU_LISTS }, () => []);

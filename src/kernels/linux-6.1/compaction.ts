@@ -67,6 +67,7 @@ import {
   COMPACTISOLATED,
   COMPACTMIGRATE_SCANNED,
   count_vm_events,
+  fill_contig_page_info,
   fragmentation_index,
   NR_ACTIVE_ANON,
   NR_ACTIVE_FILE,
@@ -92,7 +93,6 @@ import {
   reset_cached_positions,
   set_pageblock_skip,
 } from './compaction_hints.ts';
-import { kswapd_cond_resched } from './kswapd.ts';
 import {
   MIGRATE_ASYNC,
   MIGRATE_SYNC,
@@ -164,8 +164,8 @@ export interface CompactOptions {
   ignore_skip_hint?: boolean;
   ignore_block_suitable?: boolean;
   direct_compaction?: boolean;
-  /** Of kcompactd on its own account: true while the zone is to be compacted further. */
-  proactive?: (m: Machine, zone: Zone) => boolean;
+  /** Of kcompactd on its own account: until the zone's score is low enough. */
+  proactive_compaction?: boolean;
 }
 
 /** One run over one zone (mm/internal.h: struct compact_control). */
@@ -196,7 +196,7 @@ export class CompactControl {
   readonly ignore_skip_hint: boolean;
   readonly ignore_block_suitable: boolean;
   readonly direct_compaction: boolean;
-  readonly proactive: ((m: Machine, zone: Zone) => boolean) | null;
+  readonly proactive_compaction: boolean;
   whole_zone: boolean;
   /** The pageblock gave a batch already: take the rest of it at once. */
   rescan = false;
@@ -216,7 +216,7 @@ export class CompactControl {
     this.ignore_skip_hint = o.ignore_skip_hint ?? false;
     this.ignore_block_suitable = o.ignore_block_suitable ?? false;
     this.direct_compaction = o.direct_compaction ?? false;
-    this.proactive = o.proactive ?? null;
+    this.proactive_compaction = o.proactive_compaction ?? false;
   }
 }
 
@@ -598,7 +598,7 @@ function isolate_migratepages_block(
   cc.migrate_pfn = low_pfn;
   // Nobody else runs here while this task works: pages that others isolated stay isolated.
   if (too_many_isolated(m, zone)) return false;
-  kswapd_cond_resched(m);
+  m.kernel.cond_resched?.(m);
 
   for (; low_pfn < end_pfn; low_pfn++) {
     if (skip_on_failure && low_pfn >= next_skip_pfn) {
@@ -763,6 +763,32 @@ function isolate_migratepages(m: Machine, cc: CompactControl): number {
   return cc.nr_migratepages > 0 ? ISOLATE_SUCCESS : ISOLATE_NONE;
 }
 
+/** Percentage of the zone's free memory that is not in free huge pages (compaction.c). */
+export function fragmentation_score_zone(m: Machine, zone: Zone): number {
+  const order = m.shape.pageblock_order;
+  const info = fill_contig_page_info(zone.nr_free, order);
+  if (info.free_pages === 0) return 0;
+  const unusable = info.free_pages - info.free_blocks_suitable * 2 ** order;
+  return Math.floor((unusable * 100) / info.free_pages);
+}
+
+/** The scores of a node's zones, weighted by their size (compaction.c). */
+export function fragmentation_score_node(m: Machine, nid: nid_t): number {
+  let present = 0;
+  for (const zone of m.nodes[nid]!.zones) present += zone.ram_pages;
+  let score = 0;
+  for (const zone of m.nodes[nid]!.zones) {
+    score += Math.floor((zone.ram_pages * fragmentation_score_zone(m, zone)) / (present + 1));
+  }
+  return score;
+}
+
+/** Scores above the high mark start a proactive compaction, at the low one it ends (compaction.c). */
+export function fragmentation_score_wmark(m: Machine, low: boolean): number {
+  const wmark_low = Math.max(100 - (m.sysctl['compaction_proactiveness'] ?? 20), 5);
+  return low ? wmark_low : Math.min(wmark_low + 10, 100);
+}
+
 /** Whether to go on, and if not, why (compaction.c: __compact_finished). */
 function __compact_finished(m: Machine, cc: CompactControl): number {
   const { zone } = cc;
@@ -771,7 +797,10 @@ function __compact_finished(m: Machine, cc: CompactControl): number {
     if (cc.direct_compaction) zone.compact_blockskip_flush = true;
     return cc.whole_zone ? COMPACT_COMPLETE : COMPACT_PARTIAL_SKIPPED;
   }
-  if (cc.proactive !== null) return cc.proactive(m, zone) ? COMPACT_CONTINUE : COMPACT_SUCCESS;
+  if (cc.proactive_compaction) {
+    const low = fragmentation_score_wmark(m, true);
+    return fragmentation_score_zone(m, zone) > low ? COMPACT_CONTINUE : COMPACT_SUCCESS;
+  }
   if (cc.order < 0) return COMPACT_CONTINUE;
   // A pageblock is finished first, so that the next request finds it as free as can be.
   if (!pageblock_aligned(m, cc.migrate_pfn)) return COMPACT_CONTINUE;

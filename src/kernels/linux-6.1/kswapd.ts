@@ -9,10 +9,12 @@
  * Linux: mm/vmscan.c (wakeup_kswapd, pgdat_balanced, balance_pgdat, kswapd_try_to_sleep). The scan
  * itself is missing, as in vmscan.ts.
  */
+import { __GFP_WAIT } from '../../mm/gfp.ts';
 import { type Machine, type Pgdat, WMARK_HIGH, type Zone } from '../../mm/mmzone.ts';
 import type { order_t } from '../../mm/page.ts';
 import { count_vm_event, PAGEOUTRUN } from '../../mm/vmstat.ts';
 import { reset_isolation_suitable } from './compaction_hints.ts';
+import { wakeup_kcompactd } from './kcompactd.ts';
 import { wmark_pages, zone_watermark_ok } from './watermark.ts';
 
 /** Fruitless runs after which a node is hopeless. */
@@ -33,18 +35,25 @@ function pgdat_balanced(
   return false;
 }
 
-/** Wakes the zone's kswapd, unless its node is fine or hopeless (vmscan.c). */
+/** Wakes the zone's kswapd, unless its node is fine or hopeless: perhaps kcompactd (vmscan.c). */
 export function wakeup_kswapd(
   m: Machine,
   zone: Zone,
+  gfp: number,
   order: order_t,
   highest_zoneidx: number,
 ): void {
   const pgdat = m.nodes[zone.nid]!;
   pgdat.kswapd_max_order = Math.max(pgdat.kswapd_max_order, order);
-  if (pgdat.kswapd_failures >= MAX_RECLAIM_RETRIES) return;
   const boosted = pgdat.zones.some((z) => z.watermark_boost > 0);
-  if (pgdat_balanced(m, pgdat, order, highest_zoneidx) && !boosted) return;
+  if (
+    pgdat.kswapd_failures >= MAX_RECLAIM_RETRIES ||
+    (pgdat_balanced(m, pgdat, order, highest_zoneidx) && !boosted)
+  ) {
+    // There may be plenty of free memory, but too fragmented for a request that cannot compact.
+    if ((gfp & __GFP_WAIT) === 0) wakeup_kcompactd(m, pgdat, order, highest_zoneidx);
+    return;
+  }
   if (pgdat.kswapd_woken) return;
   pgdat.kswapd_woken = true;
   pgdat.kswapd_wakeups++;
@@ -53,6 +62,7 @@ export function wakeup_kswapd(
 /** page_alloc.c: wake_all_kswapds. */
 export function wake_all_kswapds(
   m: Machine,
+  gfp: number,
   order: order_t,
   zonelist: readonly Zone[],
   highest_zoneidx: number,
@@ -60,7 +70,7 @@ export function wake_all_kswapds(
   let last = -1;
   for (const zone of zonelist) {
     if (zone.zone_idx > highest_zoneidx || zone.nid === last) continue;
-    wakeup_kswapd(m, zone, order, highest_zoneidx);
+    wakeup_kswapd(m, zone, gfp, order, highest_zoneidx);
     last = zone.nid;
   }
 }

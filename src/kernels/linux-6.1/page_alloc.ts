@@ -52,7 +52,7 @@ import {
 } from './compaction.ts';
 import { compaction_defer_reset } from './compaction_hints.ts';
 import { __GFP_MEMALLOC, __GFP_NO_KSWAPD } from './gfp.ts';
-import { kswapd_cond_resched, wake_all_kswapds } from './kswapd.ts';
+import { kswapd_cond_resched, wake_all_kswapds, wakeup_kswapd } from './kswapd.ts';
 import {
   drain_all_pages,
   prep_new_page,
@@ -120,6 +120,10 @@ export function get_page_from_freelist(
       }
       const pfn = rmqueue(m, preferred_zone, zone, order, gfp, alloc_flags, ac.migratetype);
       if (pfn < 0) continue;
+      if (zone.boosted_watermark && (alloc_flags & ALLOC_KSWAPD) !== 0) {
+        zone.boosted_watermark = false;
+        wakeup_kswapd(m, zone, 0, 0, zone.zone_idx);
+      }
       if ((alloc_flags & ALLOC_HIGHATOMIC) !== 0) reserve_highatomic_pageblock(m, zone, pfn);
       return pfn;
     }
@@ -329,7 +333,7 @@ function __alloc_pages_slowpath(
   let alloc_flags = gfp_to_alloc_flags(gfp, order);
   let no_progress_loops = 0;
   if ((alloc_flags & ALLOC_KSWAPD) !== 0) {
-    wake_all_kswapds(m, order, ac.zonelist, ac.highest_zoneidx);
+    wake_all_kswapds(m, gfp, order, ac.zonelist, ac.highest_zoneidx);
   }
   let pfn = get_page_from_freelist(m, gfp, order, alloc_flags, ac);
   if (pfn >= 0) return pfn;
@@ -352,7 +356,7 @@ function __alloc_pages_slowpath(
   if (reserve_flags !== 0) alloc_flags = reserve_flags | (alloc_flags & ALLOC_KSWAPD);
   for (;;) {
     if ((alloc_flags & ALLOC_KSWAPD) !== 0) {
-      wake_all_kswapds(m, order, ac.zonelist, ac.highest_zoneidx);
+      wake_all_kswapds(m, gfp, order, ac.zonelist, ac.highest_zoneidx);
     }
     pfn = get_page_from_freelist(m, gfp, order, alloc_flags, ac);
     if (pfn >= 0 || !can_direct_reclaim) return pfn;

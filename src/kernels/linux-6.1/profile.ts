@@ -3,6 +3,8 @@
  */
 import type { KernelProfile } from '../../mm/mmzone.ts';
 import { files_6_1 } from './files.ts';
+import { kcompactd_tick } from './kcompactd.ts';
+import { kswapd_cond_resched } from './kswapd.ts';
 import { alloc_pages } from './page_alloc.ts';
 import {
   __free_pages,
@@ -29,6 +31,8 @@ export const linux_6_1: KernelProfile = {
   drain_pages,
   setup_per_zone_wmarks,
   setup_per_zone_lowmem_reserve,
+  cond_resched: kswapd_cond_resched,
+  kcompactd_tick,
   files: files_6_1,
   file_directories: [],
 };
