@@ -61,6 +61,7 @@ test('a wrong pfn, list, type, event or move is found', () => {
     /compact_pages_moved \d+/g,
     'compact_pages_moved 1',
   );
+  spoil('linux-2.6.35/compact/directlow.jsonl.gz', /("huge":\[\d+,)\d+/, '$11');
   spoil('linux-2.6.35/index/n4.jsonl.gz', /(Node 4, zone {4}DMA32 0\.000 )0\.000/, '$10.001');
 });
 
