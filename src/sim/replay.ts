@@ -6,6 +6,7 @@
  *   trace   text of the kmem tracepoints during such a trace       (replay_events.ts)
  *   index   buddyinfo rows with their index rows                   (replay_index.ts)
  *   compact a zone before and after compaction                     (replay_compact.ts)
+ *   pool    growth of a huge page pool on a full machine           (replay_pool.ts)
  * and of 6.1, whose records have other schemas, the same (replay_61_*.ts).
  * One "passed" is one check: a dump with the operations before it, the event sequence of a trace and
  * each kind of event in it, one recorded index state, one aspect (moves, lists, counters ...) of
@@ -20,6 +21,7 @@ import { is_compact_record, verify_compact } from './replay_compact.ts';
 import { is_trace_line, verify_trace } from './replay_events.ts';
 import { is_index_record, verify_index } from './replay_index.ts';
 import { REPLAY_KERNEL, REPLAY_SHAPE } from './replay_machine.ts';
+import { is_pool_record, verify_pool } from './replay_pool.ts';
 
 /** Counts checks and reports the failed ones, a line each. */
 export class Tally {
@@ -97,6 +99,10 @@ function verify_lines(
   }
   const records = parse_records(lines, tally);
   if (records === null) return;
+  if (is_pool_record(records[0]!)) {
+    verify_pool(records, name, tally);
+    return;
+  }
   const verify = find_schema(records[0]!);
   if (verify === null) {
     tally.fail(
