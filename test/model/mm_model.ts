@@ -74,7 +74,7 @@ interface File {
 
 const MAX_FILE = 400_000;
 
-class MmRun {
+export class MmRun {
   readonly m: Machine;
   readonly random: Random;
   readonly root: Vnode;

@@ -1,0 +1,36 @@
+/** The same seed and events give the same state, bit for bit; a copy of it is as whole as it was. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { debug_vm } from '../../src/mm/debug_vm.ts';
+import { fork_machine, state_hash } from '../../src/snapshot.ts';
+import { MmRun, mm_model } from '../model/mm_model.ts';
+
+const EVENTS = 3000;
+const EVERY = 1000;
+
+/** Hashes of the state along a run; with `copies`, each state is copied and the copy checked. */
+function hashes(shape: string, seed: number, copies: boolean): string[] {
+  const run = new MmRun({ seed, events: EVENTS, shape, check_every: EVERY });
+  const found: string[] = [];
+  for (let i = 1; i <= EVENTS; i++) {
+    run.step();
+    if (i % EVERY !== 0) continue;
+    run.finish_job();
+    const hash = state_hash(run.m);
+    found.push(hash);
+    if (!copies) continue;
+    const copy = fork_machine(run.m);
+    assert.equal(state_hash(copy), hash);
+    debug_vm(copy);
+  }
+  return found;
+}
+
+for (const shape of mm_model.shapes) {
+  test(`same seed, same state: ${shape}`, () => {
+    const once = hashes(shape, 7, true);
+    assert.equal(new Set(once).size, once.length);
+    assert.deepEqual(hashes(shape, 7, false), once);
+    assert.notEqual(hashes(shape, 8, false)[0], once[0]);
+  });
+}
