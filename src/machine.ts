@@ -334,11 +334,12 @@ function is_highmem_x86(m: Machine, zone: Zone): boolean {
 
 /**
  * Moves the virtual clock by `ms` milliseconds and runs what is due: writes that a disk would have
- * finished by now, the flusher, kswapd. Ends in 0.
+ * finished by now, the flusher, kswapd, ksmd. Ends in 0.
  */
 export function* advance_clock(m: Machine, ms: number): Job {
   m.clock.now_ms += ms;
   yield* flusher_tick(m);
   if (m.kernel.kswapd_tick !== undefined) yield* m.kernel.kswapd_tick(m);
+  if (m.kernel.ksmd_tick !== undefined) yield* m.kernel.ksmd_tick(m);
   return 0;
 }

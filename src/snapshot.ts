@@ -14,9 +14,13 @@ import { dcache_shrinker, icache_shrinker } from './fs/disk/shrink.ts';
 import { DiskFile } from './fs/disk/vnode.ts';
 import { BalancePgdat } from './kernels/linux-2.6.35/kswapd.ts';
 import { linux_2_6_35 } from './kernels/linux-2.6.35/profile.ts';
+import { restore_tracing, TraceState } from './kernels/linux-2.6.35/trace.ts';
+import { TraceArch } from './kernels/linux-2.6.35/trace_events.ts';
 import { ScanControl } from './kernels/linux-2.6.35/vmscan.ts';
 import { Clock } from './lib/clock.ts';
 import { Prng } from './lib/prng.ts';
+import { RbColumns, RbRoot } from './lib/rbtree.ts';
+import { RingBufferPerCpu } from './lib/ring_buffer.ts';
 import { hash_snapshot, load_snapshot, SnapshotRegistry, save_snapshot } from './lib/snapshot.ts';
 import {
   AddressSpace,
@@ -31,6 +35,7 @@ import { BufferHeads } from './mm/buffer_head.ts';
 import { Contents } from './mm/contents.ts';
 import { FileRaState } from './mm/filemap.ts';
 import { Hstate } from './mm/hugetlb_def.ts';
+import { KsmColumns, KsmMmSlot, KsmState } from './mm/ksm_def.ts';
 import { AnonVma, AnonVmaChain, MmapFile, MmStruct, Task, VmArea } from './mm/mm_types.ts';
 import { ListHeads, Machine, Pagevec, PerCpuPages, Pgdat, Zone } from './mm/mmzone.ts';
 import { Memmap } from './mm/page.ts';
@@ -61,6 +66,8 @@ function registry(devices: readonly BlockDevice[]): SnapshotRegistry {
       FreedBlocks,
       ShmemInode,
     )
+    .add_class(KsmState, KsmColumns, KsmMmSlot, RbColumns, RbRoot)
+    .add_class(TraceState, TraceArch, RingBufferPerCpu)
     .add_factory(MmTrace, () => new MmTrace())
     .add_external('kernel 2.6.35', linux_2_6_35)
     .add_external('swap_aops', swap_aops)
@@ -86,7 +93,9 @@ export function save_machine(m: Machine): Uint8Array {
 
 /** A machine as it was saved; `devices` replace, by position, the disks that lay outside of it. */
 export function load_machine(saved: Uint8Array, devices: readonly BlockDevice[] = []): Machine {
-  return load_snapshot<Machine>(saved, registry(devices));
+  const m = load_snapshot<Machine>(saved, registry(devices));
+  restore_tracing(m);
+  return m;
 }
 
 /** A copy that goes its own way. Outside disks would be shared: only for machines without. */

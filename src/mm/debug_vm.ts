@@ -22,6 +22,7 @@
 import { KernelBug } from '../lib/bug.ts';
 import { type AddressSpace, RADIX_TREE_MAP_SIZE } from './address_space.ts';
 import { MIGRATE_PCPTYPES, MIGRATE_TYPES } from './gfp.ts';
+import { check_ksm, is_stable_page } from './ksm.ts';
 import { find_vma, linear_page_index, type MmStruct, type VmArea, type vpn_t } from './mm_types.ts';
 import {
   type Machine,
@@ -58,6 +59,7 @@ import {
   pte_pfn,
   pte_present,
   pte_to_swp_entry,
+  pte_write,
   swp_entry,
   swp_offset,
 } from './page_table.ts';
@@ -575,6 +577,11 @@ function check_mapping(m: Machine, d: DebugState, vma: VmArea, vpn: vpn_t, pfn: 
     if (avc === null) bad(m, 'mapped by an area that its anon_vma does not know', pfn);
     return 1;
   }
+  if ((mapping & PAGE_MAPPING_FLAGS) === PAGE_MAPPING_FLAGS) {
+    if (!is_stable_page(m, pfn)) bad(m, `mapped at ${vpn}, and its KSM node is another's`, pfn);
+    if (pte_write(get_pte(vma.vm_mm, vpn))) bad(m, 'a KSM page may be written', pfn);
+    return 1;
+  }
   if (mapping !== 0 && (mapping & PAGE_MAPPING_FLAGS) === 0) {
     if (vma.vm_file === null || vma.vm_file.mapping.id !== mapping >>> 2) {
       bad(m, 'mapped by an area of another file', pfn);
@@ -616,6 +623,8 @@ function check_swap_users(m: Machine, users: Map<number, number>): void {
 }
 
 function check_anon_vmas(m: Machine): void {
+  const ksm = check_ksm(m);
+  if (ksm !== null) bad(m, `ksm: ${ksm}`);
   const free = new Set(m.anon_vma_free);
   same(m, 'free anon_vma ids', free.size, m.anon_vma_free.length);
   for (const anon_vma of m.anon_vmas) {

@@ -158,10 +158,18 @@ export function do_madvise(
         flags &= ~VM_DONTCOPY;
         break;
       case MADV_MERGEABLE:
-        // ksm_madvise ignores areas that cannot be merged.
-        if ((flags & (VM_SHARED | VM_MAYSHARE | VM_SPECIAL)) === 0) flags |= VM_MERGEABLE;
+        // Areas that cannot be merged are ignored.
+        if (m.kernel.ksm !== undefined) {
+          const ret = m.kernel.ksm.ksm_madvise_mergeable(m, vma);
+          if (ret < 0) return ret;
+          if (ret > 0) flags |= VM_MERGEABLE;
+        } else if ((flags & (VM_SHARED | VM_MAYSHARE | VM_SPECIAL)) === 0) flags |= VM_MERGEABLE;
         break;
       case MADV_UNMERGEABLE:
+        if (m.kernel.ksm !== undefined) {
+          const err = m.kernel.ksm.ksm_madvise_unmergeable(m, vma, from, to);
+          if (err !== 0) return err;
+        }
         flags &= ~VM_MERGEABLE;
         break;
       case MADV_WILLNEED:

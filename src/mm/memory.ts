@@ -355,6 +355,10 @@ function do_swap_page(
     return wait;
   }
   BUG_ON(!PageSwapCache(p, page), 'do_swap_page: the page left the swap cache');
+  if (m.kernel.ksm !== undefined) {
+    page = m.kernel.ksm.ksm_might_need_to_copy(m, page, vma, vpn);
+    if (page < 0) return VM_FAULT_OOM;
+  }
   mm.rss_stat[MM_ANONPAGES]!++;
   mm.rss_stat[MM_SWAPENTS]!--;
   let pte = mk_pte(page);

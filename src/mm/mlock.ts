@@ -34,7 +34,7 @@ import {
 const GUP_BATCH = 16;
 
 /** Takes the mlock mark off a locked page and lets reclaim have it, unless others lock it. */
-function munlock_vma_page(m: Machine, pfn: pfn_t): void {
+export function munlock_vma_page(m: Machine, pfn: pfn_t): void {
   if (!TestClearPageFlag(m.memmap, pfn, PG_mlocked)) return;
   mod_zone_page_state(page_zone(m, pfn), NR_MLOCK, -1);
   if (isolate_lru_page(m, pfn) === 0) {

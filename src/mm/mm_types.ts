@@ -203,6 +203,10 @@ export class MmStruct {
   oom_victim = false;
   /** Tasks that use it; the space is torn down when the last exits. */
   mm_users = 1;
+  /** Holders of the structure itself: all users together count as one, and KSM's slot. */
+  mm_count = 1;
+  /** Its slot in KSM's list, 0 when it has none (MMF_VM_MERGEABLE). */
+  ksm_slot = 0;
   /** Memory policy of the task that runs in it (see Task.policy). */
   policy = MPOL_DEFAULT;
   policy_nid: nid_t = 0;

@@ -92,7 +92,14 @@ export function mm_alloc(m: Machine): MmStruct | null {
 /** Drops a user; the last one tears everything down (fork.c: mmput). */
 export function mmput(m: Machine, mm: MmStruct): void {
   if (--mm.mm_users > 0) return;
+  m.kernel.ksm?.ksm_exit(m, mm);
   exit_mmap(m, mm);
+  mmdrop(m, mm);
+}
+
+/** Drops a hold on the structure; the last one frees it and its page directory (fork.c). */
+export function mmdrop(m: Machine, mm: MmStruct): void {
+  if (--mm.mm_count > 0) return;
   pgd_free(m, mm);
   proc_object_free(m, PROC_MM, mm.object);
 }

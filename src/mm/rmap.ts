@@ -104,6 +104,16 @@ export interface KsmRmap {
   try_to_unmap_ksm(m: Machine, pfn: pfn_t, flags: number): number;
   page_referenced_ksm(m: Machine, pfn: pfn_t): number;
   rmap_walk_ksm(m: Machine, pfn: pfn_t, rmap_one: RmapOne, arg: number): number;
+  /** A child of a process: 0 or -ENOMEM. */
+  ksm_fork(m: Machine, mm: MmStruct, oldmm: MmStruct): number;
+  /** An address space is about to be torn down. */
+  ksm_exit(m: Machine, mm: MmStruct): void;
+  /** MADV_MERGEABLE: 1 to mark the area, 0 to leave it alone, or -ENOMEM. */
+  ksm_madvise_mergeable(m: Machine, vma: VmArea): number;
+  /** MADV_UNMERGEABLE: 0, or -ENOMEM and the area stays as it is. */
+  ksm_madvise_unmergeable(m: Machine, vma: VmArea, start: vpn_t, end: vpn_t): number;
+  /** The page to map in place of a locked one that came from swap; -1 without memory. */
+  ksm_might_need_to_copy(m: Machine, pfn: pfn_t, vma: VmArea, vpn: vpn_t): pfn_t | -1;
 }
 
 // ---- anon_vma: life cycle
@@ -433,7 +443,7 @@ export function is_vma_temporary_stack(vma: VmArea): boolean {
  * Tests and clears the young bit of one mapping: 1 when it counts as a use. The area's flags go to
  * m.rmap_vm_flags; VM_LOCKED there means that nobody needs to look further.
  */
-function page_referenced_one(m: Machine, table: PageTable, vma: VmArea, vpn: vpn_t): number {
+export function page_referenced_one(m: Machine, table: PageTable, vma: VmArea, vpn: vpn_t): number {
   if ((vma.vm_flags & VM_LOCKED) !== 0) {
     // The page will go to the unevictable list.
     m.rmap_vm_flags |= VM_LOCKED;

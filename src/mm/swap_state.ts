@@ -280,7 +280,8 @@ export function reuse_swap_page(m: Machine, pfn: pfn_t): boolean {
       SetPageFlag(m.memmap, pfn, PG_dirty);
     }
   }
-  return count === 1;
+  // 0: a copy that KSM made for one fault.
+  return count <= 1;
 }
 
 /** Gives up the slot of a locked page when no pte uses it: whether it did (swapfile.c). */

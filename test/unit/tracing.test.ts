@@ -15,7 +15,7 @@ import {
   type OpenFile,
   type Vnode,
 } from '../../src/fs/vfs.ts';
-import { restore_tracing, trace_state } from '../../src/kernels/linux-2.6.35/trace.ts';
+import { trace_state } from '../../src/kernels/linux-2.6.35/trace.ts';
 import {
   event_by_name,
   event_text,
@@ -31,6 +31,7 @@ import { write_tag } from '../../src/mm/memory.ts';
 import { do_mmap, MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE } from '../../src/mm/mmap.ts';
 import type { Machine } from '../../src/mm/mmzone.ts';
 import { kfree, kmalloc, kmem_cache_alloc, kmem_cache_free } from '../../src/mm/slub.ts';
+import { fork_machine, state_hash } from '../../src/snapshot.ts';
 import { read_lines, read_text } from '../golden/recordings.ts';
 import { recorded_machine, X86_64 } from './recorded_machine.ts';
 
@@ -527,14 +528,17 @@ test('other machines: addresses and layouts of 32 bits', () => {
   assert.match(format, /gfp_flags;\toffset:28;\tsize:4;\tsigned:0;/);
 });
 
-test('a restored machine traces on: its listeners are hung up again', () => {
+test('a saved machine traces on: buffers, filters and listeners come back', () => {
   const shell = new Shell();
-  const { m } = shell;
   shell.write('events/kmem/mm_page_alloc/enable', '1');
-  const listener = m.trace.listeners.get('mm_page_alloc')!;
-  m.trace.mm_page_alloc.unsubscribe(listener);
-  m.trace.listeners.clear();
-  restore_tracing(m);
-  m.kernel.__free_pages(m, m.kernel.alloc_pages(m, GFP_HIGHUSER_MOVABLE, 0), 0);
+  shell.write('events/kmem/mm_page_alloc/filter', 'order == 1');
+  const one = (m: Machine): void => m.kernel.__free_pages(m, m.kernel.alloc_pages(m, 0xd0, 1), 1);
+  one(shell.m);
+  const copy = new Shell(fork_machine(shell.m));
+  assert.equal(state_hash(copy.m), state_hash(shell.m));
+  assert.equal(copy.cat('trace'), shell.cat('trace'));
+  one(copy.m);
+  copy.m.kernel.__free_pages(copy.m, copy.m.kernel.alloc_pages(copy.m, GFP_HIGHUSER_MOVABLE, 0), 0);
+  assert.equal(copy.events().length, 2);
   assert.equal(shell.events().length, 1);
 });

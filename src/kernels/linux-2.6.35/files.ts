@@ -11,6 +11,7 @@ import type { Machine } from '../../mm/mmzone.ts';
 import { get_slabinfo } from '../../mm/slub.ts';
 import { global_page_state, NR_KERNEL_STACK } from '../../mm/vmstat.ts';
 import { hugepage_files } from './hugetlb_files.ts';
+import { ksm_files } from './ksm.ts';
 import { meminfo_files, pages_kb } from './meminfo.ts';
 import { node_files } from './node.ts';
 import { proc_page_files } from './proc_page.ts';
@@ -129,5 +130,6 @@ export const files_2_6_35: readonly FileRow<Machine>[] = [
   ...ipc_sysctl_files,
   ...node_files,
   ...hugepage_files,
+  ...ksm_files,
   ...trace_files,
 ];

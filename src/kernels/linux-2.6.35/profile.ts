@@ -1,8 +1,11 @@
 /**
  * Linux 2.6.35 as a table: what the shared mechanics ask of the kernel that runs.
  */
+
+import { ksm_ops } from '../../mm/ksm.ts';
 import type { KernelProfile } from '../../mm/mmzone.ts';
 import { files_2_6_35 } from './files.ts';
+import { ksmd_tick } from './ksm.ts';
 import { kswapd_tick } from './kswapd.ts';
 import { alloc_pages } from './page_alloc.ts';
 import { proc_pid_directory } from './proc_pid.ts';
@@ -24,6 +27,8 @@ export const linux_2_6_35: KernelProfile = {
   free_hot_cold_page,
   drain_pages,
   kswapd_tick,
+  ksmd_tick,
+  ksm: ksm_ops,
   setup_per_zone_wmarks,
   setup_per_zone_lowmem_reserve,
   files: files_2_6_35,
