@@ -1,0 +1,262 @@
+/** Huge page pools of 2.6.35 (reference 10, 13.4, 14 and 18). */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { mount_root } from '../../src/fs/tree.ts';
+import { O_RDONLY, O_WRONLY, type OpenFile, type Vnode } from '../../src/fs/vfs.ts';
+import {
+  alloc_huge_page,
+  free_huge_page,
+  hugetlb_acct_memory,
+  nodes_with_memory,
+  persistent_huge_pages,
+  set_max_huge_pages,
+} from '../../src/kernels/linux-2.6.35/hugetlb.ts';
+import { set_overcommit } from '../../src/kernels/linux-2.6.35/hugetlb_files.ts';
+import { is_job, run_job } from '../../src/lib/kthread.ts';
+import { boot } from '../../src/machine.ts';
+import { debug_vm } from '../../src/mm/debug_vm.ts';
+import { __GFP_COMP, GFP_KERNEL, MIGRATE_UNMOVABLE } from '../../src/mm/gfp.ts';
+import type { Hstate } from '../../src/mm/hugetlb_def.ts';
+import type { Machine } from '../../src/mm/mmzone.ts';
+import { get_pageblock_migratetype } from '../../src/mm/pageblock.ts';
+import { HTLB_BUDDY_PGALLOC, HTLB_BUDDY_PGALLOC_FAIL } from '../../src/mm/vmstat.ts';
+
+const MIB = 2 ** 20;
+const ROOT = { uid: 0, gid: 0, pid: 1 };
+const SYSCTL = '/proc/sys/vm/nr_hugepages';
+const SYSFS = '/sys/kernel/mm/hugepages/hugepages-2048kB';
+
+function resize(m: Machine, h: Hstate, count: number): number {
+  h.max_huge_pages = run_job(set_max_huge_pages(m, h, count, nodes_with_memory(m)));
+  return h.max_huge_pages;
+}
+
+function file(m: Machine, path: string): Vnode {
+  let node: Vnode = mount_root(m);
+  for (const name of path.split('/').slice(1)) {
+    const next = node.lookup(name);
+    assert.ok(typeof next !== 'number', path);
+    node = next;
+  }
+  return node;
+}
+
+function write(m: Machine, path: string, text: string): number {
+  const open = file(m, path).open(O_WRONLY, ROOT) as OpenFile;
+  const ret = open.write(Buffer.from(text, 'latin1'), 0);
+  return is_job(ret) ? run_job(ret) : ret;
+}
+
+function read(m: Machine, path: string): string {
+  const open = file(m, path).open(O_RDONLY, ROOT) as OpenFile;
+  const buf = new Uint8Array(200);
+  return Buffer.from(buf.subarray(0, open.read(buf, 0))).toString();
+}
+
+test('10.4: pages come from the nodes in turn, and go back in turn', () => {
+  const m = boot({ memory: 512 * MIB, nodes: 4 });
+  const h = m.hstates[0]!;
+  assert.equal(resize(m, h, 6), 6);
+  assert.deepEqual([...h.nr_huge_pages_node], [2, 2, 1, 1]);
+  assert.equal(resize(m, h, 7), 7);
+  assert.deepEqual([...h.nr_huge_pages_node], [2, 2, 2, 1]);
+  assert.equal(resize(m, h, 4), 4);
+  assert.deepEqual([...h.nr_huge_pages_node], [1, 1, 1, 1]);
+  assert.equal(m.vm_events[HTLB_BUDDY_PGALLOC], 7);
+  debug_vm(m);
+});
+
+test('10.3: growth stops at the first failure, which counts once for all nodes', () => {
+  const m = boot({ memory: 256 * MIB, nodes: 2 });
+  const h = m.hstates[0]!;
+  const got = resize(m, h, 10_000);
+  assert.ok(got > 100 && got < 128, `got ${got}`);
+  assert.equal(m.vm_events[HTLB_BUDDY_PGALLOC_FAIL], 1);
+  assert.equal(h.free_huge_pages, got);
+  debug_vm(m);
+  assert.equal(resize(m, h, 0), 0);
+  assert.equal(h.nr_huge_pages, 0);
+  debug_vm(m);
+});
+
+test('13.4: an idle 2 GiB machine stays within the ceiling of its watermarks', () => {
+  const m = boot({ memory: 2048 * MIB });
+  m.sysctl['min_free_kbytes'] = 45056;
+  m.kernel.setup_per_zone_wmarks(m);
+  const got = resize(m, m.hstates[0]!, 5000);
+  assert.ok(got <= 980 && got >= 970, `x86_64: ${got}`);
+  const x86 = boot({ memory: 2048 * MIB, machine: 'x86' });
+  x86.sysctl['min_free_kbytes'] = 67584;
+  x86.kernel.setup_per_zone_wmarks(x86);
+  const pae = resize(x86, x86.hstates[0]!, 5000);
+  // C13: 953 was reached with compaction by the real kernel.
+  assert.ok(pae >= 947 && pae <= 960, `x86: ${pae}`);
+  const ppc64 = boot({ memory: 1776 * MIB, machine: 'ppc64' });
+  ppc64.sysctl['min_free_kbytes'] = 180224;
+  ppc64.kernel.setup_per_zone_wmarks(ppc64);
+  const large = resize(ppc64, ppc64.hstates[0]!, 5000);
+  assert.ok(large >= 92 && large <= 99, `ppc64: ${large}`);
+});
+
+test('10.3: pages in use become surplus when the pool shrinks, and vanish when freed', () => {
+  const m = boot({ memory: 128 * MIB });
+  const h = m.hstates[0]!;
+  resize(m, h, 4);
+  assert.equal(hugetlb_acct_memory(m, h, 2), 0);
+  const a = alloc_huge_page(m, h, true, 0);
+  const b = alloc_huge_page(m, h, true, 0);
+  assert.ok(a >= 0 && b >= 0 && h.resv_huge_pages === 0);
+  assert.equal(resize(m, h, 1), 1);
+  assert.deepEqual([h.nr_huge_pages, h.free_huge_pages, h.surplus_huge_pages], [2, 0, 1]);
+  free_huge_page(m, h, a);
+  assert.deepEqual([h.nr_huge_pages, h.free_huge_pages, h.surplus_huge_pages], [1, 0, 0]);
+  free_huge_page(m, h, b);
+  assert.deepEqual([h.nr_huge_pages, h.free_huge_pages, h.surplus_huge_pages], [1, 1, 0]);
+  debug_vm(m);
+});
+
+test('10.5: promises take surplus pages while overcommit allows, all or nothing', () => {
+  const m = boot({ memory: 128 * MIB });
+  const h = m.hstates[0]!;
+  resize(m, h, 1);
+  assert.equal(hugetlb_acct_memory(m, h, 2), -12);
+  assert.deepEqual([h.nr_huge_pages, h.resv_huge_pages, h.surplus_huge_pages], [1, 0, 0]);
+  set_overcommit(m, h, 2n);
+  assert.equal(hugetlb_acct_memory(m, h, 4), -12);
+  assert.deepEqual([h.nr_huge_pages, h.resv_huge_pages, h.surplus_huge_pages], [1, 0, 0]);
+  assert.equal(hugetlb_acct_memory(m, h, 3), 0);
+  assert.deepEqual([h.nr_huge_pages, h.resv_huge_pages, h.surplus_huge_pages], [3, 3, 2]);
+  // Raising the pool turns surplus pages into persistent ones first.
+  assert.equal(resize(m, h, 2), 2);
+  assert.deepEqual([h.nr_huge_pages, h.surplus_huge_pages], [3, 1]);
+  hugetlb_acct_memory(m, h, -3);
+  assert.deepEqual([h.nr_huge_pages, h.resv_huge_pages, h.surplus_huge_pages], [2, 0, 0]);
+  debug_vm(m);
+});
+
+test('10.3: what is promised stays when the pool shrinks', () => {
+  const m = boot({ memory: 128 * MIB });
+  const h = m.hstates[0]!;
+  resize(m, h, 5);
+  hugetlb_acct_memory(m, h, 3);
+  assert.equal(resize(m, h, 0), 0);
+  assert.deepEqual([h.nr_huge_pages, h.free_huge_pages, h.surplus_huge_pages], [3, 3, 3]);
+  assert.equal(alloc_huge_page(m, h, false, 0), -1);
+  debug_vm(m);
+});
+
+test('C8: a malformed or empty number leaves the pool as it is, and the write succeeds', () => {
+  const m = boot({ memory: 128 * MIB });
+  assert.equal(write(m, SYSCTL, '3\n'), 2);
+  for (const text of ['', '\n', 'foo\n', '1foo', '-1', '3\0', '1.5\n', '0x\n']) {
+    assert.equal(write(m, SYSCTL, text), text.length, JSON.stringify(text));
+    assert.equal(read(m, SYSCTL), '3\n');
+  }
+  assert.equal(write(m, '/proc/sys/vm/nr_overcommit_hugepages', 'foo'), 3);
+  assert.equal(read(m, '/proc/sys/vm/nr_overcommit_hugepages'), '0\n');
+});
+
+test('C5: the sysctl takes its first number only, in any base', () => {
+  const m = boot({ memory: 128 * MIB });
+  assert.equal(write(m, SYSCTL, '2 9\n'), 2);
+  assert.equal(read(m, SYSCTL), '2\n');
+  assert.equal(write(m, SYSCTL, '0x10\n'), 5);
+  assert.equal(read(m, SYSCTL), '16\n');
+});
+
+test('10.2: sysfs reads strictly and in decimal; what is no number makes the write return 0', () => {
+  const m = boot({ memory: 128 * MIB });
+  assert.equal(write(m, `${SYSFS}/nr_hugepages`, '010\n'), 4);
+  assert.equal(read(m, `${SYSFS}/nr_hugepages`), '10\n');
+  for (const text of [' 1\n', '0x10\n', '1 2\n', '-1\n', '+1\n', 'foo', '']) {
+    assert.equal(write(m, `${SYSFS}/nr_hugepages`, text), 0, JSON.stringify(text));
+    assert.equal(read(m, `${SYSFS}/free_hugepages`), '10\n');
+  }
+  assert.equal(write(m, `${SYSFS}/nr_overcommit_hugepages`, '7\n'), 2);
+  assert.equal(read(m, '/proc/sys/vm/nr_overcommit_hugepages'), '7\n');
+  assert.match(read(m, '/proc/sys/vm/nr_hugepages_mempolicy'), /^10\n$/);
+});
+
+test("10.2: a node's file sizes that node's part of the pool", () => {
+  const m = boot({ memory: 256 * MIB, nodes: 2 });
+  const node1 = '/sys/devices/system/node/node1/hugepages/hugepages-2048kB';
+  assert.equal(write(m, SYSCTL, '4'), 1);
+  assert.equal(write(m, `${node1}/nr_hugepages`, '5'), 1);
+  assert.deepEqual([...m.hstates[0]!.nr_huge_pages_node], [2, 5]);
+  assert.equal(read(m, SYSCTL), '7\n');
+  assert.equal(write(m, `${node1}/nr_hugepages`, '0'), 1);
+  assert.deepEqual([...m.hstates[0]!.nr_huge_pages_node], [2, 0]);
+  assert.equal(read(m, `${node1}/free_hugepages`), '0\n');
+});
+
+test('14.12: nr_hugepages of the sysctl and of sysfs differ by the surplus', () => {
+  const m = boot({ memory: 128 * MIB });
+  const h = m.hstates[0]!;
+  write(m, SYSCTL, '2');
+  set_overcommit(m, h, 3n);
+  hugetlb_acct_memory(m, h, 4);
+  assert.equal(read(m, SYSCTL), '2\n');
+  assert.equal(read(m, `${SYSFS}/nr_hugepages`), '4\n');
+  assert.equal(read(m, `${SYSFS}/surplus_hugepages`), '2\n');
+  assert.equal(read(m, `${SYSFS}/resv_hugepages`), '4\n');
+  assert.equal(persistent_huge_pages(h), 2);
+});
+
+test('14.7: the blocks of huge pages become unmovable and stay so when they are freed', () => {
+  const m = boot({ memory: 128 * MIB });
+  const h = m.hstates[0]!;
+  resize(m, h, 3);
+  const pfns = [...h.hugepage_freelists[0]!];
+  const zone = m.populated_zones[1]!;
+  const types = (): number[] => pfns.map((pfn) => get_pageblock_migratetype(m, zone, pfn));
+  assert.deepEqual(types(), [MIGRATE_UNMOVABLE, MIGRATE_UNMOVABLE, MIGRATE_UNMOVABLE]);
+  resize(m, h, 0);
+  assert.deepEqual(types(), [MIGRATE_UNMOVABLE, MIGRATE_UNMOVABLE, MIGRATE_UNMOVABLE]);
+});
+
+test('10.1: with hugepages_treat_as_movable the blocks keep their type', () => {
+  const m = boot({ memory: 128 * MIB });
+  const h = m.hstates[0]!;
+  const zone = m.populated_zones[1]!;
+  const movable = (): number => zone.pageblock_flags.filter((t) => t === 2).length;
+  const before = movable();
+  m.sysctl['hugepages_treat_as_movable'] = 1;
+  resize(m, h, 3);
+  assert.equal(movable(), before);
+});
+
+test('10.3: gigantic pages cannot be had at run time', () => {
+  const m = boot({ memory: 256 * MIB, machine: 'ppc64' });
+  const dir = '/sys/kernel/mm/hugepages/hugepages-16777216kB';
+  assert.equal(write(m, `${dir}/nr_hugepages`, '3\n'), 2);
+  assert.equal(read(m, `${dir}/nr_hugepages`), '0\n');
+  assert.equal(write(m, '/sys/kernel/mm/hugepages/hugepages-64kB/nr_hugepages', '9\n'), 2);
+  assert.equal(read(m, '/sys/kernel/mm/hugepages/hugepages-64kB/free_hugepages'), '9\n');
+  assert.match(read_all(m), /^HugePages_Total: +0$/m);
+  debug_vm(m);
+});
+
+test('the pool shows in meminfo, and lowers the commit limit', () => {
+  const m = boot({ memory: 128 * MIB });
+  const limit = (): number => Number(/^CommitLimit: +(\d+)/m.exec(read_all(m))![1]);
+  const before = limit();
+  write(m, SYSCTL, '8');
+  hugetlb_acct_memory(m, m.hstates[0]!, 3);
+  assert.match(read_all(m), /^HugePages_Total: {7}8\nHugePages_Free: {8}8\nHugePages_Rsvd: {8}3$/m);
+  assert.equal(before - limit(), (8 * 2048) / 2);
+});
+
+function read_all(m: Machine): string {
+  const open = file(m, '/proc/meminfo').open(O_RDONLY, ROOT) as OpenFile;
+  const buf = new Uint8Array(4000);
+  return Buffer.from(buf.subarray(0, open.read(buf, 0))).toString();
+}
+
+test('a pool in the way: large kernel allocations fail where the pool has the memory', () => {
+  const m = boot({ memory: 128 * MIB });
+  const h = m.hstates[0]!;
+  resize(m, h, 1000);
+  assert.equal(m.kernel.alloc_pages(m, GFP_KERNEL | __GFP_COMP, 9), -1);
+  resize(m, h, 0);
+  assert.ok(m.kernel.alloc_pages(m, GFP_KERNEL | __GFP_COMP, 9) >= 0);
+});
