@@ -23,8 +23,10 @@ import { kernel_boot } from './kernels/linux-2.6.35/setup.ts';
 import type { Job } from './lib/kthread.ts';
 import type { BlockDevice } from './mm/block_device.ts';
 import { add_to_free_list } from './mm/buddy.ts';
+import { as_kthread } from './mm/kthread.ts';
 import { assemble_machine, type ZoneLayout } from './mm/mm_init.ts';
 import {
+  type KernelThread,
   type Machine,
   type PerCpuPages,
   page_zone,
@@ -332,13 +334,16 @@ function is_highmem_x86(m: Machine, zone: Zone): boolean {
   return m.shape.ZONE_HIGHMEM >= 0 && zone.zone_idx === m.shape.ZONE_HIGHMEM;
 }
 
+/** The flusher of the only disk, as traces name it. */
+const FLUSHER: KernelThread = { pid: 40, comm: 'flush-254:0' };
+
 /**
  * Moves the virtual clock by `ms` milliseconds and runs what is due: writes that a disk would have
  * finished by now, the flusher, kswapd, ksmd. Ends in 0.
  */
 export function* advance_clock(m: Machine, ms: number): Job {
   m.clock.now_ms += ms;
-  yield* flusher_tick(m);
+  yield* as_kthread(m, FLUSHER, flusher_tick(m));
   if (m.kernel.kswapd_tick !== undefined) yield* m.kernel.kswapd_tick(m);
   if (m.kernel.ksmd_tick !== undefined) yield* m.kernel.ksmd_tick(m);
   return 0;

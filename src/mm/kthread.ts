@@ -10,11 +10,14 @@ export function* as_kthread(m: Machine, thread: KernelThread, job: Job): Job {
   for (;;) {
     const before = m.kthread;
     const task = m.current;
+    const mm = m.current_mm;
     m.kthread = thread;
     m.current = null;
+    m.current_mm = null;
     const step = job.next();
     m.kthread = before;
     m.current = task;
+    m.current_mm = mm;
     if (step.done) return step.value;
     yield;
   }

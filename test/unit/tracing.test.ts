@@ -24,13 +24,16 @@ import {
 } from '../../src/kernels/linux-2.6.35/trace_events.ts';
 import { EAGAIN, EBUSY, EINVAL, ERESTARTSYS } from '../../src/lib/errno.ts';
 import { is_job, run_job } from '../../src/lib/kthread.ts';
-import { boot } from '../../src/machine.ts';
+import { advance_clock, boot } from '../../src/machine.ts';
 import { create_process } from '../../src/mm/fork.ts';
 import { GFP_ATOMIC, GFP_HIGHUSER_MOVABLE, GFP_KERNEL } from '../../src/mm/gfp.ts';
+import { ksm_state_of } from '../../src/mm/ksm_def.ts';
+import { do_madvise, MADV_MERGEABLE } from '../../src/mm/madvise.ts';
 import { write_tag } from '../../src/mm/memory.ts';
 import { do_mmap, MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE } from '../../src/mm/mmap.ts';
 import type { Machine } from '../../src/mm/mmzone.ts';
 import { kfree, kmalloc, kmem_cache_alloc, kmem_cache_free } from '../../src/mm/slub.ts';
+import { swapon } from '../../src/mm/swap_state.ts';
 import { fork_machine, state_hash } from '../../src/snapshot.ts';
 import { read_lines, read_text } from '../golden/recordings.ts';
 import { recorded_machine, X86_64 } from './recorded_machine.ts';
@@ -541,4 +544,36 @@ test('a saved machine traces on: buffers, filters and listeners come back', () =
   copy.m.kernel.__free_pages(copy.m, copy.m.kernel.alloc_pages(copy.m, GFP_HIGHUSER_MOVABLE, 0), 0);
   assert.equal(copy.events().length, 2);
   assert.equal(shell.events().length, 1);
+});
+
+test('kernel threads are named: kswapd while it reclaims, ksmd while it scans', () => {
+  const shell = new Shell();
+  const { m } = shell;
+  const threads = (): string =>
+    [...shell.cat('trace').matchAll(/^ *([\w<>.]+)-\d+ /gm)].map((match) => match[1]).join(' ');
+  swapon(m, '/dev/vdb', 8192);
+  const task = create_process(m, 'eater');
+  assert.ok(typeof task !== 'number');
+  const pages = 18_000;
+  const vpn = do_mmap(
+    m,
+    task.mm!,
+    null,
+    0,
+    pages,
+    PROT_READ | PROT_WRITE,
+    MAP_PRIVATE | MAP_ANONYMOUS,
+  );
+  shell.write('events/kmem/mm_page_free_direct/enable', '1');
+  for (let i = 0; i < pages; i++) assert.equal(write_tag(m, task, vpn + i, i), 0);
+  run_job(advance_clock(m, 10));
+  assert.match(threads(), /\bkswapd0\b/);
+  assert.match(threads(), /\beater\b/);
+  shell.write('events/kmem/enable', '1');
+  shell.write('trace', '', O_TRUNC);
+  assert.equal(do_madvise(m, task.mm!, vpn, pages, MADV_MERGEABLE), 0);
+  ksm_state_of(m).run = 1;
+  for (let i = 0; i < 5; i++) run_job(advance_clock(m, 100));
+  assert.match(threads(), /\bksmd\b/);
+  assert.equal(m.kthread, null);
 });

@@ -280,6 +280,9 @@ function kswapd_balanced(m: Machine, pgdat: Pgdat, fruitless: boolean): void {
   }
 }
 
+/** Pids of the threads as traces name them: those of early boot. */
+const FIRST_KSWAPD_PID = 100;
+
 /** One slice of one node's kswapd; false when it sleeps (vmscan.c: kswapd). */
 function kswapd_slice(m: Machine, pgdat: Pgdat): boolean {
   if (pgdat.kswapd_state !== KSWAPD_RUNNING) {
@@ -290,13 +293,16 @@ function kswapd_slice(m: Machine, pgdat: Pgdat): boolean {
   const flags = m.current_flags;
   const task = m.current;
   const mm = m.current_mm;
+  const kthread = m.kthread;
   m.current_flags = PF_MEMALLOC | PF_SWAPWRITE | PF_KSWAPD;
   m.current = null;
   m.current_mm = null;
+  m.kthread = { pid: FIRST_KSWAPD_PID + pgdat.nid, comm: `kswapd${pgdat.nid}` };
   const more = balance_pgdat_slice(m, pgdat, b);
   m.current_flags = flags;
   m.current = task;
   m.current_mm = mm;
+  m.kthread = kthread;
   if (!more) kswapd_balanced(m, pgdat, b.fruitless >= MAX_FRUITLESS);
   return true;
 }
