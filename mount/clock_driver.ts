@@ -21,7 +21,7 @@ export interface Clocked {
   /** Virtual time moves on by `ms`; kernel threads run. */
   advance(ms: number): Job;
   /** Gives the frames that were freed since the last call back to the host. */
-  giveBack(): void;
+  giveBack(): Job;
 }
 
 export class ClockDriver {
@@ -32,6 +32,7 @@ export class ClockDriver {
   #last: number;
   #lastGiveBack: number;
   #running = false;
+  #givingBack = false;
   #stopped = false;
 
   constructor(machine: Clocked, jobs: JobRunner, now: () => number = () => performance.now()) {
@@ -60,11 +61,14 @@ export class ClockDriver {
   #tick = (): void => {
     const now = this.#now();
     const awake = this.#jobs.busy || now - this.#jobs.lastRequest < AWAKE_FOR;
-    // One call for all frames: where it can, it waits for a moment when nobody does.
+    // Where it can, it waits for a moment when nobody does.
     const due = now - this.#lastGiveBack;
-    if (due >= (awake ? GIVE_BACK_LATEST : GIVE_BACK_EVERY)) {
+    if (!this.#givingBack && due >= (awake ? GIVE_BACK_LATEST : GIVE_BACK_EVERY)) {
       this.#lastGiveBack = now;
-      this.#machine.giveBack();
+      this.#givingBack = true;
+      this.#jobs.run(this.#machine.giveBack(), () => {
+        this.#givingBack = false;
+      });
     }
     if (!this.#running) {
       const ms = Math.min(now - this.#last, MAX_ADVANCE);

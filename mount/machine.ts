@@ -23,7 +23,7 @@ import { Failure } from './transport.ts';
 export interface ServedMachine {
   readonly root: Vnode;
   advance(ms: number): Job;
-  giveBack(): void;
+  giveBack(): Job;
 }
 
 export function bootMachine(options: MountOptions, disk: HostDisk): ServedMachine {

@@ -116,13 +116,7 @@ async function start(mountPoint: string, options: MountOptions): Promise<void> {
   const clock = new ClockDriver(
     {
       advance: (ms) => machine.advance(ms),
-      giveBack: () => {
-        try {
-          machine.giveBack();
-        } catch (error) {
-          reportDefect('giveBack', error);
-        }
-      },
+      giveBack: () => machine.giveBack(),
     },
     jobs,
   );

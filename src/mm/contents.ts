@@ -11,6 +11,7 @@
  * since who gets a frame fills it or zeroes it first.
  */
 import { BUG_ON } from '../lib/bug.ts';
+import type { Job } from '../lib/kthread.ts';
 import type { Memmap, pfn_t } from './page.ts';
 
 const SECTION_BYTES = 1 << 24;
@@ -193,15 +194,16 @@ export class Contents {
   /**
    * Hands every written frame that is free now (no reference) to `visit`, a section at a time,
    * and counts it as never written when the visitor made it zeroes. A section without written
-   * frames is dropped whole. Returns the number of frames given back.
+   * frames is dropped whole. Pauses after each section; ends in the number of frames given back.
    */
-  discardable(p: Memmap, visit: DiscardVisitor): number {
+  *discardable(p: Memmap, visit: DiscardVisitor): Job {
     const host_pages = this.page_size / HOST_PAGE;
     const batch = new Int32Array(this.section_pages * host_pages);
     let given = 0;
     for (let nr = 0; nr < this.sections.length; nr++) {
       const section = this.sections[nr];
       if (section == null || section.nr_touched === 0) continue;
+      yield;
       const first = nr * this.section_pages;
       const frames = Math.min(this.section_pages, this.nr_pages - first);
       let count = 0;
@@ -230,6 +232,6 @@ export class Contents {
 export function discardable(
   m: { readonly contents: Contents; readonly memmap: Memmap },
   visit: DiscardVisitor,
-): number {
+): Job {
   return m.contents.discardable(m.memmap, visit);
 }

@@ -1,7 +1,13 @@
 /** Frames' bytes and tags: sections, zeroes, copies, giving back. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Contents, discardable, set_section_alignment } from '../../src/mm/contents.ts';
+import { run_job } from '../../src/lib/kthread.ts';
+import {
+  Contents,
+  type DiscardVisitor,
+  discardable,
+  set_section_alignment,
+} from '../../src/mm/contents.ts';
 import { Memmap } from '../../src/mm/page.ts';
 
 const PAGE = 4096;
@@ -84,14 +90,14 @@ test('free frames are given back once, sections without frames go as a whole', (
     return count;
   };
   // Frame 5000 is the only one of its section: no visit, the section is dropped.
-  assert.equal(discardable(m, discard), 3);
+  assert.equal(run_job(discardable(m, discard)), 3);
   assert.deepEqual(seen, [[1, 3]]);
   assert.equal(c.section_bytes(), 2 ** 24);
   assert.equal(c.nr_touched(), 1);
   assert.deepEqual(read(c, 2), pattern(2));
   assert.deepEqual(read(c, 1), new Uint8Array(PAGE));
   assert.deepEqual(read(c, 5000), new Uint8Array(PAGE));
-  assert.equal(discardable(m, discard), 0);
+  assert.equal(run_job(discardable(m, discard)), 0);
   assert.equal(seen.length, 1);
 });
 
@@ -101,10 +107,7 @@ test('frames that the host did not take back keep counting as written', () => {
   c.write_page(1, 0, pattern(1), 0, PAGE);
   c.write_page(2, 0, pattern(2), 0, PAGE);
   p._count[2] = 1;
-  assert.equal(
-    c.discardable(p, () => 0),
-    0,
-  );
+  assert.equal(run_job(c.discardable(p, () => 0)), 0);
   assert.equal(c.is_touched(1), true);
   // Used again: what was in it must not shine through a partial write's neighbours after zeroing.
   c.zero_page(1);
@@ -120,12 +123,13 @@ test('sections start at the aligned address, in host pages of 4 KiB', () => {
     c.write_page(2, 0, pattern(2), 0, 16);
     p._count[2] = 1;
     let first = -1;
-    c.discardable(p, (buffer, pages, count) => {
+    const visit: DiscardVisitor = (buffer, pages, count) => {
       first = pages[0]!;
       assert.equal(count, 16);
       assert.deepEqual(new Uint8Array(buffer, 512 + first * 4096, 16), pattern(1, 16));
       return 0;
-    });
+    };
+    run_job(c.discardable(p, visit));
     assert.equal(first, 16);
   } finally {
     set_section_alignment(() => 0);
