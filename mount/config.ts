@@ -12,6 +12,10 @@ export interface MountOptions {
   readonly cpus?: number;
   readonly seed?: number;
   readonly disk?: string;
+  /** A machine file (machine_file.ts). */
+  readonly config?: string;
+  /** Faults as sim/test_files.ts describes them. */
+  readonly fault?: readonly string[];
   readonly foreground?: boolean;
   readonly allowOther?: boolean;
 }

@@ -12,11 +12,13 @@ import {
   discardable,
   type Machine,
   mount_root,
+  set_fault,
   set_section_alignment,
 } from '../src/index.ts';
 import type { Job } from '../src/lib/kthread.ts';
 import type { MountOptions } from './config.ts';
 import type { HostDisk } from './host_disk.ts';
+import { writeMachineFile } from './machine_file.ts';
 import { alignOffset, discard } from './native.ts';
 import { Failure } from './transport.ts';
 
@@ -49,8 +51,16 @@ export function bootMachine(options: MountOptions, disk: HostDisk): ServedMachin
     if (error instanceof RangeError) throw new Failure(error.message);
     throw error;
   }
+  const root = mount_root(machine, { uid, gid });
+  if (options.config !== undefined) writeMachineFile(root, uid, gid, options.config);
+  for (const spec of options.fault ?? []) {
+    if (set_fault(machine, spec) < 0) {
+      throw new Failure(`no such fault: '${spec}'; docs/clients.md lists what --fault takes`);
+    }
+  }
+  machine.write_log.clear();
   return {
-    root: mount_root(machine, { uid, gid }),
+    root,
     advance: (ms) => advance_clock(machine, ms),
     giveBack: () => discardable(machine, discard),
   };

@@ -167,6 +167,12 @@ export class Operations {
    * closed meanwhile ends it. `buf` must stay valid until `reply` is called.
    */
   readLater(handle: number, buf: Uint8Array, pos: number, reply: Reply): void {
+    const ms = this.#handles.get(handle)?.file.delay?.('read') ?? 0;
+    if (ms > 0) setTimeout(() => this.#readNow(handle, buf, pos, reply), ms);
+    else this.#readNow(handle, buf, pos, reply);
+  }
+
+  #readNow(handle: number, buf: Uint8Array, pos: number, reply: Reply): void {
     const result = this.read(handle, buf, pos);
     if (result !== -ERESTARTSYS) {
       reply(result);
@@ -191,6 +197,12 @@ export class Operations {
 
   /** `buf` must stay valid and unchanged until `reply` is called. */
   write(handle: number, buf: Uint8Array, pos: number, reply: Reply): void {
+    const ms = this.#handles.get(handle)?.file.delay?.('write') ?? 0;
+    if (ms > 0) setTimeout(() => this.#writeNow(handle, buf, pos, reply), ms);
+    else this.#writeNow(handle, buf, pos, reply);
+  }
+
+  #writeNow(handle: number, buf: Uint8Array, pos: number, reply: Reply): void {
     const entry = this.#handles.get(handle);
     this.#answer(entry ? attempt('write', () => entry.file.write(buf, pos)) : -EBADF, reply);
   }

@@ -14,4 +14,5 @@ export type { Machine, Zone } from './mm/mmzone.ts';
 export { mount_root } from './mount_root.ts';
 export { index_rows } from './sim/index_text.ts';
 export { verify_file } from './sim/replay.ts';
+export { set_fault } from './sim/test_files.ts';
 export { fork_machine, load_machine, save_machine, state_hash } from './snapshot.ts';

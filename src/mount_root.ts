@@ -6,6 +6,7 @@ import { mount_root as compose } from './fs/tree.ts';
 import type { Vnode } from './fs/vfs.ts';
 import type { Machine } from './mm/mmzone.ts';
 import { control_files } from './sim/control.ts';
+import { test_files } from './sim/test_files.ts';
 
 export interface MountOwner {
   /** Whom the virtual files belong to. */
@@ -15,5 +16,5 @@ export interface MountOwner {
 
 /** The root directory of this machine's mount. */
 export function mount_root(m: Machine, owner: MountOwner = {}): Vnode {
-  return compose(m, { ...owner, rows: control_files });
+  return compose(m, { ...owner, rows: [...control_files, ...test_files] });
 }

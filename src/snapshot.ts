@@ -18,10 +18,12 @@ import { restore_tracing, TraceState } from './kernels/linux-2.6.35/trace.ts';
 import { TraceArch } from './kernels/linux-2.6.35/trace_events.ts';
 import { ScanControl } from './kernels/linux-2.6.35/vmscan.ts';
 import { Clock } from './lib/clock.ts';
+import { Faults } from './lib/faults.ts';
 import { Prng } from './lib/prng.ts';
 import { RbColumns, RbRoot } from './lib/rbtree.ts';
 import { RingBufferPerCpu } from './lib/ring_buffer.ts';
 import { hash_snapshot, load_snapshot, SnapshotRegistry, save_snapshot } from './lib/snapshot.ts';
+import { WriteLog } from './lib/write_log.ts';
 import {
   AddressSpace,
   Mappings,
@@ -68,6 +70,7 @@ function registry(devices: readonly BlockDevice[]): SnapshotRegistry {
     )
     .add_class(KsmState, KsmColumns, KsmMmSlot, RbColumns, RbRoot)
     .add_class(TraceState, TraceArch, RingBufferPerCpu)
+    .add_class(Faults, WriteLog)
     .add_factory(MmTrace, () => new MmTrace())
     .add_external('kernel 2.6.35', linux_2_6_35)
     .add_external('swap_aops', swap_aops)

@@ -20,6 +20,7 @@ import {
   parseSeed,
   parseSize,
 } from '../config.ts';
+import { withMachineFile } from '../machine_file.ts';
 import { canonicalMountPoint } from '../mountinfo.ts';
 import { logPath } from '../runtime.ts';
 import { prepareMountPoint, serve } from '../server.ts';
@@ -43,6 +44,8 @@ export function registerMount(program: Command): void {
     .option('--cpus <n>', 'CPUs that the machine counts', parseCount)
     .option('--seed <n>', 'seed of everything that is random in the machine', parseSeed)
     .option('--disk <file>', 'host file behind mnt/disk; made if missing (default: temporary)')
+    .option('--config <file>', 'a machine file: options, and texts to write to virtual files')
+    .option('--fault <spec>', 'a fault for tests, such as "pool 20"; may be repeated', collect)
     .option('--foreground', 'stay in the foreground; Ctrl-C unmounts')
     .option('--allow-other', 'let other users in (always on for a mount by root)')
     .addHelpText(
@@ -50,9 +53,14 @@ export function registerMount(program: Command): void {
       '\nThe tree: MNT/proc, MNT/sys (debugfs in MNT/sys/kernel/debug), and MNT/disk, a file\n' +
         'system whose page cache is the emulated memory. pageblock umount MNT ends it.\n',
     )
-    .action(async (mnt: string, given: MountOptions) => {
+    .action(async (mnt: string, onCommandLine: MountOptions, command: Command) => {
       const mountPoint = canonicalMountPoint(mnt);
-      const options = given.disk === undefined ? given : { ...given, disk: resolve(given.disk) };
+      const given = withMachineFile(command, onCommandLine);
+      const options = {
+        ...given,
+        ...(given.disk === undefined ? {} : { disk: resolve(given.disk) }),
+        ...(given.config === undefined ? {} : { config: resolve(given.config) }),
+      };
       if (options.foreground) {
         await serve(mountPoint, options);
         if (process.env['PAGEBLOCK_READY_FD'] === undefined) {
@@ -63,6 +71,10 @@ export function registerMount(program: Command): void {
         await startServer(mountPoint, options);
       }
     });
+}
+
+function collect(spec: string, before: readonly string[] = []): readonly string[] {
+  return [...before, spec];
 }
 
 function serverArguments(mountPoint: string, options: MountOptions): string[] {
@@ -76,6 +88,8 @@ function serverArguments(mountPoint: string, options: MountOptions): string[] {
   if (options.seed !== undefined) args.push('--seed', String(options.seed));
   if (options.disk !== undefined) args.push('--disk', options.disk);
   if (options.allowOther) args.push('--allow-other');
+  if (options.config !== undefined) args.push('--config', options.config);
+  for (const spec of options.fault ?? []) args.push('--fault', spec);
   return args;
 }
 

@@ -15,6 +15,7 @@ import {
   EINVAL,
   EIO,
   EISDIR,
+  ENODEV,
   ENOENT,
   ENOTDIR,
   EPERM,
@@ -29,6 +30,7 @@ import {
 } from '../lib/file_row.ts';
 import { is_job, type Job } from '../lib/kthread.ts';
 import { SeqFile } from '../lib/seq_file.ts';
+import type { WriteRecord } from '../lib/write_log.ts';
 import type { Machine } from '../mm/mmzone.ts';
 import {
   type Attr,
@@ -55,6 +57,9 @@ const FIRST_INO = 0xf0000000;
 /** Directories of processes: room for this many numbers each, from here on. */
 const FIRST_DYNAMIC_INO = 0xf8000000;
 const INOS_PER_DYNAMIC = 32;
+
+/** The one file whose own writes are not noted. */
+const WRITE_LOG = '/sys/kernel/debug/pageblock/writes';
 
 /** What all nodes of one tree share. */
 class KernfsRoot {
@@ -84,6 +89,8 @@ abstract class KernfsNode extends Vnode {
   readonly root: KernfsRoot;
   readonly kind: RowKind;
   readonly ino: number;
+  /** As in the mount, '/proc/meminfo'. */
+  path = '';
   protected mode: number;
   uid: number;
   gid: number;
@@ -201,6 +208,11 @@ class KernfsFile extends KernfsNode {
       if (reads && (this.mode & 0o444) === 0) return -EACCES;
       if (writes && (this.mode & 0o222) === 0) return -EACCES;
     }
+    const { faults } = this.root.m;
+    if (faults.files.length > 0) {
+      const failed = faults.answer(this.path, 'open');
+      if (failed < 0) return failed;
+    }
     const file = new KernfsOpen(this, flags, caller);
     const opened = this.row.open?.(this.root.m, file.ctx) ?? 0;
     return opened < 0 ? opened : file;
@@ -221,6 +233,8 @@ class KernfsOpen implements OpenFile {
 
   read(buf: Uint8Array, pos: number): number {
     const { row, kind, root } = this.file;
+    const failed = this.fault('read');
+    if (failed < 0) return failed;
     if (row.read_at !== undefined) return row.read_at(root.m, pos, buf, this.ctx);
     if (row.show === undefined) return kind === 'proc' || kind === 'sysfs' ? -EIO : -EINVAL;
     if (buf.length === 0) return 0;
@@ -230,7 +244,7 @@ class KernfsOpen implements OpenFile {
       const seq = new SeqFile();
       const err = row.show(seq, root.m, this.ctx);
       if (typeof err === 'number' && err < 0) return err;
-      this.snapshot = seq.bytes();
+      this.snapshot = this.shown(seq.bytes());
     }
     const piece = this.snapshot.subarray(pos, pos + buf.length);
     buf.set(piece);
@@ -238,6 +252,39 @@ class KernfsOpen implements OpenFile {
   }
 
   write(buf: Uint8Array, pos: number): number | Job {
+    const { path, root } = this.file;
+    if (path === WRITE_LOG) return this.store(buf, pos);
+    const record = root.m.write_log.begin(root.m.clock.now_ms, path, text_of(buf), this.ctx.caller);
+    const failed = this.fault('write');
+    const result = failed < 0 ? failed : this.store(buf, pos);
+    if (is_job(result)) return note_result(result, record);
+    record.result = result;
+    return result;
+  }
+
+  delay(op: 'read' | 'write'): number {
+    const { faults } = this.file.root.m;
+    return faults.files.length > 0 ? faults.delay(this.file.path, op) : 0;
+  }
+
+  /** What a tester put in the place of an answer (lib/faults.ts): a negative errno, or 0. */
+  private fault(op: 'read' | 'write'): number {
+    const { path, kind, root } = this.file;
+    const { faults } = root.m;
+    if (faults.nodes.length > 0 && kind === 'sysfs' && faults.is_gone(path)) return -ENODEV;
+    return faults.files.length > 0 ? faults.answer(path, op) : 0;
+  }
+
+  /** The contents with what a tester changed in them. */
+  private shown(bytes: Uint8Array): Uint8Array {
+    const { path, root } = this.file;
+    const { faults } = root.m;
+    if (faults.nodes.length > 0) faults.note_read(path);
+    if (faults.nodes.length + faults.values.length === 0 || !faults.changes(path)) return bytes;
+    return new SeqFile().puts(faults.change(path, text_of(bytes))).bytes();
+  }
+
+  private store(buf: Uint8Array, pos: number): number | Job {
     const { row, kind, root } = this.file;
     let length = buf.length;
     if (kind === 'sysfs') {
@@ -246,10 +293,8 @@ class KernfsOpen implements OpenFile {
       length = Math.min(length, 2 ** root.m.shape.page_shift - 1);
     }
     if (row.store === undefined) return kind === 'proc' || kind === 'sysfs' ? -EIO : -EINVAL;
-    let text = '';
-    for (let i = 0; i < length; i++) text += String.fromCharCode(buf[i]!);
     this.ctx.pos = pos;
-    const taken = row.store(root.m, text, this.ctx);
+    const taken = row.store(root.m, text_of(buf.subarray(0, length)), this.ctx);
     if (kind === 'sysfs') this.snapshot = null;
     return is_job(taken) ? clamp_job(taken, length) : Math.min(taken, length);
   }
@@ -263,6 +308,19 @@ class KernfsOpen implements OpenFile {
   fsync(_datasync: boolean): number {
     return this.file.kind === 'sysfs' || this.file.kind === 'debugfs' ? 0 : -EINVAL;
   }
+}
+
+/** Bytes as the text that rows see: one character a byte. */
+function text_of(bytes: Uint8Array): string {
+  let text = '';
+  for (let i = 0; i < bytes.length; i++) text += String.fromCharCode(bytes[i]!);
+  return text;
+}
+
+function* note_result(job: Job, record: WriteRecord): Job {
+  const result = yield* job;
+  record.result = result;
+  return result;
 }
 
 function* clamp_job(job: Job, length: number): Job {
@@ -306,12 +364,14 @@ export class KernfsDir extends KernfsNode {
   }
 
   override lookup(name: string): Vnode | number {
+    if (this.root.m.faults.hides(this.path, name)) return -ENOENT;
     return this.entries.get(name) ?? this.dynamic?.lookup(name) ?? -ENOENT;
   }
 
   override readdir(): Dirent[] | number {
     const list: Dirent[] = [];
     for (const [name, node] of this.entries) {
+      if (this.root.m.faults.hides(this.path, name)) continue;
       const attr = node.getattr();
       list.push({ name, ino: attr.ino, mode: attr.mode & S_IFMT });
     }
@@ -419,6 +479,7 @@ class DynamicDirs {
     for (let i = 0; i < this.rows.length; i++) {
       const { name: file_name, row } = this.rows[i]!;
       const file = new KernfsFile(this.root, row, this.kind, ino + 1 + i, id, object);
+      file.path = row.path.replace('{pid}', name);
       file.uid = owner.uid;
       file.gid = owner.gid;
       dir.add(file_name, file);
@@ -487,10 +548,9 @@ function add_file(
 ): void {
   const slash = path.lastIndexOf('/');
   const dir = make_dir(root, top, path.slice(0, slash));
-  dir.add(
-    path.slice(slash + 1),
-    new KernfsFile(root, row, row_kind(path), root.new_ino(), id, null),
-  );
+  const file = new KernfsFile(root, row, row_kind(path), root.new_ino(), id, null);
+  file.path = path;
+  dir.add(path.slice(slash + 1), file);
 }
 
 /** The directory at `path`, made with its parents where it is missing. */
@@ -503,8 +563,10 @@ function make_dir(root: KernfsRoot, top: KernfsDir, path: string): KernfsDir {
     if (next === undefined) {
       const kind = row_kind(at);
       const top_of_sysctl = kind === 'sysctl' && dir.kind !== 'sysctl';
-      next = new KernfsDir(root, kind, root.new_ino(), dir_mode(kind), top_of_sysctl);
-      dir.add(name, next);
+      const made = new KernfsDir(root, kind, root.new_ino(), dir_mode(kind), top_of_sysctl);
+      made.path = at;
+      dir.add(name, made);
+      next = made;
     }
     dir = next as KernfsDir;
   }

@@ -95,6 +95,8 @@ export interface OpenFile {
   /** The last reference is gone. Never fails. */
   release(): void;
   fsync(datasync: boolean): number | Job;
+  /** Milliseconds of wall time by which a test wants the next such call to take longer. */
+  delay?(op: 'read' | 'write'): number;
 }
 
 /** A file, directory or link by itself, without a name. The defaults refuse everything. */

@@ -91,3 +91,9 @@ const names: Record<number, string> = {
 export function errno_name(err: number): string {
   return names[Math.abs(err)] ?? `E${Math.abs(err)}`;
 }
+
+/** The error number of a symbolic name such as EINVAL; 0 when there is none of this name. */
+export function errno_of(name: string): number {
+  for (const [number, known] of Object.entries(names)) if (known === name) return Number(number);
+  return 0;
+}

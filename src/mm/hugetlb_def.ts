@@ -22,6 +22,8 @@ export class Hstate {
   nr_overcommit_huge_pages = 0;
   /** The size of the pool that was reached by the last change: persistent pages. */
   max_huge_pages = 0;
+  /** A tester's limit: at so many pages there is no memory for another (sim/test_files.ts); -1: none. */
+  fault_limit = -1;
   readonly nr_huge_pages_node: Int32Array;
   readonly free_huge_pages_node: Int32Array;
   readonly surplus_huge_pages_node: Int32Array;
@@ -37,6 +39,11 @@ export class Hstate {
     this.free_huge_pages_node = new Int32Array(nr_nodes);
     this.surplus_huge_pages_node = new Int32Array(nr_nodes);
     for (let nid = 0; nid < nr_nodes; nid++) this.hugepage_freelists.push([]);
+  }
+
+  /** Whether a tester wants the next page not to be found. */
+  at_fault_limit(): boolean {
+    return this.fault_limit >= 0 && this.nr_huge_pages >= this.fault_limit;
   }
 }
 

@@ -9,9 +9,11 @@
  */
 import { BUG_ON } from '../lib/bug.ts';
 import type { Clock } from '../lib/clock.ts';
+import { Faults } from '../lib/faults.ts';
 import type { FileRow, RowDirectory } from '../lib/file_row.ts';
 import type { Job } from '../lib/kthread.ts';
 import type { Prng } from '../lib/prng.ts';
+import { WriteLog } from '../lib/write_log.ts';
 import { type AddressSpace, Mappings, RadixTreeNodes, swap_aops } from './address_space.ts';
 import type { BlockQueue } from './block_device.ts';
 import { BufferHeads } from './buffer_head.ts';
@@ -364,6 +366,9 @@ export class Machine {
   readonly sysctl: Record<string, number> = {};
   /** Exact values of unsigned long ones above 2^53, and those that are text. */
   readonly sysctl_ulong: Record<string, bigint> = {};
+  /** Writes to virtual files (fs/kernfs.ts), and what a tester put in their way. */
+  readonly write_log = new WriteLog();
+  readonly faults = new Faults();
   readonly sysctl_string: Record<string, string> = {};
   page_group_by_mobility_disabled = false;
   totalram_pages = 0;

@@ -12,6 +12,7 @@ import type { FileRow } from '../../src/lib/file_row.ts';
 import { boot } from '../../src/machine.ts';
 import type { Machine } from '../../src/mm/mmzone.ts';
 import { control_files } from '../../src/sim/control.ts';
+import { test_files } from '../../src/sim/test_files.ts';
 
 const CHECKOUT = new URL('../../../', import.meta.url).pathname;
 
@@ -38,6 +39,7 @@ function file_table(): string {
     ...linux_2_6_35.files,
     ...linux_2_6_35.file_directories.flatMap((directory) => directory.rows),
     ...control_files,
+    ...test_files,
   ];
   // Rows that differ in the name of an event or option, or in a size, become one line.
   const lines = new Set<string>();

@@ -157,7 +157,7 @@ export function free_huge_page(m: Machine, h: Hstate, pfn: pfn_t): void {
 /** A new page of exactly this node, straight into the pool: whether there was one. */
 function alloc_fresh_huge_page_node(m: Machine, h: Hstate, nid: nid_t): boolean {
   const gfp = htlb_alloc_mask(m) | __GFP_COMP | __GFP_THISNODE | __GFP_REPEAT | __GFP_NOWARN;
-  const pfn = m.kernel.alloc_pages(m, gfp, h.order, nid);
+  const pfn = h.at_fault_limit() ? -1 : m.kernel.alloc_pages(m, gfp, h.order, nid);
   if (pfn < 0) return false;
   h.nr_huge_pages++;
   h.nr_huge_pages_node[page_zone(m, pfn).nid]!++;
@@ -280,7 +280,7 @@ export function* set_max_huge_pages(
 /** A page beyond the pool, with a reference, while overcommit allows; -1 otherwise (hugetlb.c). */
 function alloc_buddy_huge_page(m: Machine, h: Hstate): pfn_t | -1 {
   if (h.order >= m.shape.max_order) return -1;
-  if (h.surplus_huge_pages >= h.nr_overcommit_huge_pages) return -1;
+  if (h.surplus_huge_pages >= h.nr_overcommit_huge_pages || h.at_fault_limit()) return -1;
   // Counted before it is there, so that two at once cannot exceed the limit.
   h.nr_huge_pages++;
   h.surplus_huge_pages++;

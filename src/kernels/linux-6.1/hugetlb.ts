@@ -41,7 +41,7 @@ export const persistent_huge_pages = (h: Hstate): number => h.nr_huge_pages - h.
 function alloc_fresh_huge_page(m: Machine, h: Hstate, nid: nid_t, noretry: Set<nid_t>): pfn_t {
   const try_hard = !noretry.has(nid);
   const gfp = try_hard ? HTLB_GFP | __GFP_REPEAT : HTLB_GFP;
-  const pfn = m.kernel.alloc_pages(m, gfp, h.order, nid);
+  const pfn = h.at_fault_limit() ? -1 : m.kernel.alloc_pages(m, gfp, h.order, nid);
   count_vm_event(m, pfn >= 0 ? HTLB_BUDDY_PGALLOC : HTLB_BUDDY_PGALLOC_FAIL);
   if (pfn >= 0 && !try_hard) noretry.delete(nid);
   if (pfn < 0 && try_hard) noretry.add(nid);
