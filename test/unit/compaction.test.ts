@@ -1,12 +1,20 @@
 /** The numbered surprises of reference 14 that concern explicit compaction, and C1. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { CompactControl, compact_zone } from '../../src/kernels/linux-2.6.35/compaction.ts';
+import {
+  CompactControl,
+  compact_zone,
+  try_to_compact_pages,
+} from '../../src/kernels/linux-2.6.35/compaction.ts';
 import { split_free_page } from '../../src/kernels/linux-2.6.35/rmqueue.ts';
+import { zone_watermark_ok } from '../../src/kernels/linux-2.6.35/watermark.ts';
 import { run_job } from '../../src/lib/kthread.ts';
 import { list_entries } from '../../src/lib/list.ts';
+import { boot } from '../../src/machine.ts';
+import { create_process } from '../../src/mm/fork.ts';
 import {
   __GFP_NORETRY,
+  __GFP_RECLAIMABLE,
   __GFP_THISNODE,
   GFP_KERNEL,
   MIGRATE_MOVABLE,
@@ -14,13 +22,18 @@ import {
   MIGRATE_RESERVE,
   MIGRATE_UNMOVABLE,
 } from '../../src/mm/gfp.ts';
-import { put_page } from '../../src/mm/lru.ts';
+import { lru_add_drain_all, put_page } from '../../src/mm/lru.ts';
+import { do_madvise, MADV_DONTNEED } from '../../src/mm/madvise.ts';
+import { write_tag } from '../../src/mm/memory.ts';
+import { do_mmap, PROT_READ, PROT_WRITE } from '../../src/mm/mmap.ts';
+import { page_zone, WMARK_LOW } from '../../src/mm/mmzone.ts';
 import { PG_lru, PG_mlocked, PG_unevictable } from '../../src/mm/page_flags.ts';
 import {
   COMPACTBLOCKS,
   COMPACTPAGEFAILED,
   COMPACTPAGES,
   COMPACTSTALL,
+  fragmentation_index,
 } from '../../src/mm/vmstat.ts';
 import { SmallZone } from '../helpers/small_zone.ts';
 
@@ -52,6 +65,38 @@ test('14.1: orders 1 to 3 never compact, yet advance the deferral', () => {
     assert.ok(s.zone.compact_considered > 0, `order ${order}`);
     assert.equal(s.m.vm_events[COMPACTSTALL], 0);
   }
+});
+
+test('14.2: the first zone whose watermark holds ends the walk, whatever its blocks are good for', () => {
+  // Two nodes, each full of pages of which every second one was given back.
+  const m = boot({ memory: 256 * 2 ** 20, nodes: 2 });
+  const task = create_process(m, 'fill');
+  assert.ok(typeof task !== 'number');
+  const pages = 61_700;
+  const at = do_mmap(m, task.mm!, null, 0, pages, PROT_READ | PROT_WRITE, 0);
+  for (let i = 0; i < pages; i++) assert.equal(write_tag(m, task, at + i, i), 0);
+  for (let i = 0; i < pages; i += 2) do_madvise(m, task.mm!, at + i, 1, MADV_DONTNEED);
+  lru_add_drain_all(m);
+  m.kernel.drain_pages(m, 0);
+
+  const moved_in = new Set<number>();
+  m.trace.pageblock_page_moved.subscribe((old) => moved_in.add(page_zone(m, old).id));
+  const zonelist = m.nodes[0]!.node_zonelists[0]!.filter((zone) => zone.zone_idx === 1);
+  assert.equal(zonelist.length, 2);
+  const fragmented = zonelist.map((zone) => fragmentation_index(zone, 10));
+  assert.ok(
+    fragmented.every((index) => index > 500),
+    String(fragmented),
+  );
+  const order = 10;
+  // RECLAIMABLE: compaction makes MOVABLE blocks, and the request's own lists get
+  // none. The watermark counts blocks of any type, so the second zone is not looked at.
+  const gfp = GFP_KERNEL | __GFP_RECLAIMABLE;
+  run_job(try_to_compact_pages(m, zonelist, zonelist[0]!.zone_idx, order, gfp));
+  const first = zonelist[0]!;
+  const mark = first.watermark[WMARK_LOW]! + 2 * 2 ** order;
+  assert.ok(zone_watermark_ok(first, order, mark, 0, 0));
+  assert.deepEqual([...moved_in], [first.id]);
 });
 
 test('14.3: a batch is 32 pages, and its last page is looked at again', () => {
