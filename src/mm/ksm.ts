@@ -17,7 +17,7 @@
 import { BUG_ON } from '../lib/bug.ts';
 import { EFAULT, ENOMEM } from '../lib/errno.ts';
 import type { Job } from '../lib/kthread.ts';
-import { rb_erase, rb_insert } from '../lib/rbtree.ts';
+import { type RbColumns, rb_erase, rb_insert } from '../lib/rbtree.ts';
 import { GFP_HIGHUSER_MOVABLE, GFP_KERNEL } from './gfp.ts';
 import { is_mlocked_vma, mlock_vma_page } from './internal.ts';
 import {
@@ -921,6 +921,36 @@ export function check_ksm(m: Machine): string | null {
   if (unshared !== k.pages_unshared) return `pages_unshared ${k.pages_unshared}, ${unshared} found`;
   for (const [id, count] of held) {
     if (m.anon_vmas[id]!.external_refcount < count) return `anon_vma ${id} is not held`;
+  }
+  return check_trees(k);
+}
+
+/** Rows of a tree, null when its links disagree. */
+function rows_of_tree(c: RbColumns, root: number): number[] | null {
+  const rows: number[] = [];
+  const open: number[] = root === 0 ? [] : [root];
+  for (let row = open.pop(); row !== undefined; row = open.pop()) {
+    rows.push(row);
+    for (const child of [c.left[row]!, c.right[row]!]) {
+      if (child === 0) continue;
+      if (c.parent[child] !== row || rows.length > c.left.length) return null;
+      open.push(child);
+    }
+  }
+  return rows;
+}
+
+function check_trees(k: KsmState): string | null {
+  const nodes = rows_of_tree(k.nodes.rb, k.root_stable.node);
+  if (nodes === null) return 'the stable tree is broken';
+  if (nodes.length !== k.nodes.nr_rows - 1 - k.nodes.free.length) return 'a node is in no tree';
+  // Between two scans the unstable tree is what the last one left.
+  if (k.cursor === 0) return null;
+  const items = rows_of_tree(k.items.rb, k.root_unstable.node);
+  if (items === null) return 'the unstable tree is broken';
+  const fresh = UNSTABLE_FLAG | (k.seqnr & SEQNR_MASK);
+  for (const item of items) {
+    if (k.items.cols[FLAGS]![item] !== fresh) return 'an rmap_item is left in the unstable tree';
   }
   return null;
 }

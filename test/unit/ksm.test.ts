@@ -231,6 +231,53 @@ test('an exit leaves rmap_items, which hold their anon_vmas until ksmd comes by'
   assert.equal(ksm_state_of(m).slots[0]!.next, 0);
 });
 
+test('a page that a fork shares is no twin of itself', () => {
+  const m = small_machine();
+  const a = offer(m, 8, 300);
+  fork(m, a.task);
+  scans(m, 4);
+  assert.deepEqual(counts(m), [0, 0, 8, 8]);
+  assert.ok(!PageKsm(m.memmap, frame(a.task, a.vpn)));
+});
+
+test('a process exits while the scan pauses in its memory', () => {
+  const m = small_machine();
+  const other = offer(m, 5, 1);
+  const task = process(m);
+  const pages = 10_000;
+  const vpn = map_anon(m, task, pages);
+  for (let i = 0; i < pages; i++) assert.equal(read_tag(m, task, vpn + i), 0);
+  write_tag(m, task, vpn + pages - 1, 7);
+  assert.equal(do_madvise(m, task.mm!, vpn, pages, MADV_MERGEABLE), 0);
+  lru_add_drain_all(m);
+  const job = ksm_do_scan(m, 1000);
+  let pauses = 0;
+  while (ksm_state_of(m).cursor !== task.mm!.ksm_slot || ksm_state_of(m).address < vpn + 100) {
+    assert.ok(!job.next().done && pauses++ < 100);
+  }
+  assert.equal(ksm_state_of(m).slots[task.mm!.ksm_slot]!.rmap_list, 0);
+  do_exit(m, task, 0);
+  debug_vm(m);
+  run_job(job);
+  debug_vm(m);
+  scans(m, 2);
+  assert.equal(ksm_state_of(m).rmap_items, 5);
+  assert.equal(read_tag(m, other.task, other.vpn), 1);
+});
+
+test('a page that somebody else holds is not merged, since he may write to it', () => {
+  const m = small_machine();
+  const a = offer(m, 2, 9);
+  offer(m, 2, 9);
+  const pfn = frame(a.task, a.vpn);
+  m.memmap._count[pfn]!++;
+  scans(m, 4);
+  assert.deepEqual(counts(m), [1, 1, 1, 1]);
+  m.memmap._count[pfn]!--;
+  scans(m, 2);
+  assert.deepEqual(counts(m), [2, 2, 0, 0]);
+});
+
 test('a process that exits before any scan leaves nothing', () => {
   const m = small_machine();
   const a = offer(m, 6, 20);
@@ -340,15 +387,8 @@ test('compaction: a merged page stays where it is', () => {
   debug_vm(m);
 });
 
-test('a merged page can be swapped: the first to come back has it, the others a copy', () => {
-  const m = small_machine();
-  swapon(m, '/dev/vdb', 256);
-  const a = offer(m, 4, 80);
-  const b = offer(m, 4, 80);
-  const child = fork(m, a.task);
-  scans(m);
-  const pfn = frame(a.task, a.vpn);
-  assert.equal(page_mapcount(m.memmap, pfn), 3);
+/** Swaps a merged page out and frees its frame. */
+function swap_out(m: Machine, pfn: number): void {
   assert.equal(isolate_lru_page(m, pfn), 0);
   assert.ok(trylock_page(m.memmap, pfn));
   assert.ok(add_to_swap(m, pfn));
@@ -360,6 +400,34 @@ test('a merged page can be swapped: the first to come back has it, the others a 
   unlock_page(m.memmap, pfn);
   putback_lru_page(m, pfn);
   lru_add_drain_all(m);
+}
+
+test('equal pages of one process come back from swap apart', () => {
+  const m = small_machine();
+  swapon(m, '/dev/vdb', 256);
+  const a = offer(m, 3, 80);
+  for (let i = 0; i < 3; i++) write_tag(m, a.task, a.vpn + i, 80);
+  scans(m);
+  assert.deepEqual(counts(m), [1, 2, 0, 0]);
+  swap_out(m, frame(a.task, a.vpn));
+  for (let i = 0; i < 3; i++) assert.equal(read_tag(m, a.task, a.vpn + i), 80);
+  const frames = new Set([0, 1, 2].map((i) => frame(a.task, a.vpn + i)));
+  assert.equal(frames.size, 3);
+  debug_vm(m);
+  scans(m);
+  assert.deepEqual(counts(m), [1, 2, 0, 0]);
+});
+
+test('a merged page can be swapped: the first to come back has it, the others a copy', () => {
+  const m = small_machine();
+  swapon(m, '/dev/vdb', 256);
+  const a = offer(m, 4, 80);
+  const b = offer(m, 4, 80);
+  const child = fork(m, a.task);
+  scans(m);
+  const pfn = frame(a.task, a.vpn);
+  assert.equal(page_mapcount(m.memmap, pfn), 3);
+  swap_out(m, pfn);
   debug_vm(m);
   assert.equal(write_tag(m, b.task, b.vpn, 5), 0);
   assert.equal(read_tag(m, a.task, a.vpn), 80);

@@ -233,6 +233,22 @@ test('who runs: a simulated process by name and pid, else init', () => {
   assert.match(shell.cat('saved_cmdlines'), new RegExp(`^${task.pid} worker$`, 'm'));
 });
 
+test('the names of 128 processes are remembered, the oldest are forgotten', () => {
+  const shell = new Shell();
+  shell.write('events/kmem/mm_page_free_direct/enable', '1');
+  for (let pid = 1000; pid < 1200; pid++) {
+    shell.m.kthread = { pid, comm: `t${pid}` };
+    shell.m.trace.mm_page_free_direct.emit(pid, 0);
+  }
+  shell.m.kthread = null;
+  const lines = shell.cat('trace').split('\n').slice(4, -1);
+  assert.equal(lines.length, 200);
+  lines.forEach((line, i) => {
+    const comm = i < 72 ? '<...>' : `t${1000 + i}`;
+    assert.ok(line.startsWith(`${comm.padStart(16)}-${1000 + i}  [000]`), line);
+  });
+});
+
 test('slab events: address of the object, size asked for and given', () => {
   const shell = new Shell();
   const { m } = shell;
