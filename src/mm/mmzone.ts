@@ -142,6 +142,9 @@ export class Zone {
   compact_considered = 0;
   compact_defer_shift = 0;
 
+  /** 6.1: what reclaim from anonymous and from file pages has cost lately (swap.c: lru_note_cost). */
+  readonly lru_cost: Float64Array = new Float64Array(2);
+
   // 6.1 only. Raises all watermarks for a while after a fallback (page_alloc.c: boost_watermark).
   watermark_boost = 0;
   /** ZONE_BOOSTED_WATERMARK: kswapd is to be woken for the boost. */

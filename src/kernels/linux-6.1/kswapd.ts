@@ -1,24 +1,41 @@
 /**
- * kswapd of 6.1, as far as compaction depends on it.
+ * kswapd of 6.1: one thread a node that reclaims ahead of need.
  *
- * A request that the LOW watermark refused wakes the node's kswapd. Before it sleeps again it has the
- * skip bits looked over, if the scanners of a direct compaction have met since: later runs start
- * where that found something (recorded: g4-hugepages, `init_free` and `init_mig` afterwards, in the
- * layouts whose counters show that kswapd ran). After 16 runs in a row that reclaimed nothing it is
- * not woken any more. It runs where the task that woke it calls cond_resched.
- * Linux: mm/vmscan.c (wakeup_kswapd, pgdat_balanced, balance_pgdat, kswapd_try_to_sleep). The scan
- * itself is missing, as in vmscan.ts.
+ * A request that the LOW watermark refused wakes the node's kswapd, as does a boost; it reclaims until
+ * some zone is above HIGH for the order, gives the boosts back and, before it sleeps, has the skip
+ * bits looked over if the scanners of a direct compaction have met since (recorded: g4-hugepages,
+ * `init_free` and `init_mig` afterwards, in the layouts whose counters show that kswapd ran), and
+ * asks kcompactd for the order that it could not reach. After 16 runs in a row that reclaimed nothing
+ * the node is left to direct reclaim. It runs on the clock's ticks, while an allocation waits, and
+ * where the task that woke it calls cond_resched.
+ * Linux: mm/vmscan.c (wakeup_kswapd, balance_pgdat, kswapd_try_to_sleep, kswapd). Differs: it does not
+ * nap for 100 ms before it sleeps.
  */
-import { __GFP_WAIT } from '../../mm/gfp.ts';
-import { type Machine, type Pgdat, WMARK_HIGH, type Zone } from '../../mm/mmzone.ts';
+import { type Job, run_job } from '../../lib/kthread.ts';
+import { __GFP_WAIT, GFP_KERNEL } from '../../mm/gfp.ts';
+import {
+  DEF_PRIORITY,
+  type Machine,
+  type Pgdat,
+  SWAP_CLUSTER_MAX,
+  WMARK_HIGH,
+  type Zone,
+} from '../../mm/mmzone.ts';
 import type { order_t } from '../../mm/page.ts';
-import { count_vm_event, PAGEOUTRUN } from '../../mm/vmstat.ts';
+import { PF_KSWAPD, PF_MEMALLOC, PF_SWAPWRITE } from '../../mm/reclaim_def.ts';
+import { count_vm_event, KSWAPD_HIGH_WMARK_HIT_QUICKLY, PAGEOUTRUN } from '../../mm/vmstat.ts';
+import { compact_gap } from './compaction.ts';
 import { reset_isolation_suitable } from './compaction_hints.ts';
 import { wakeup_kcompactd } from './kcompactd.ts';
+import { inactive_is_low, ScanControl, shrink_active_list, shrink_node } from './vmscan.ts';
 import { wmark_pages, zone_watermark_ok } from './watermark.ts';
 
 /** Fruitless runs after which a node is hopeless. */
 export const MAX_RECLAIM_RETRIES = 16;
+
+// Pgdat.kswapd_state.
+const KSWAPD_ASLEEP = 0;
+const KSWAPD_RUNNING = 1;
 
 /** True when some zone could serve the order above its HIGH watermark (vmscan.c). */
 function pgdat_balanced(
@@ -78,24 +95,116 @@ export function wake_all_kswapds(
 /** Lets every kswapd that was woken have its turn; called where Linux calls cond_resched. */
 export function kswapd_cond_resched(m: Machine): void {
   for (const pgdat of m.nodes) {
-    if (!pgdat.kswapd_woken) continue;
+    if (!pgdat.kswapd_woken || pgdat.kswapd_state === KSWAPD_RUNNING) continue;
     if (pgdat.kswapd_wakeups === pgdat.kswapd_late_wakeup && pgdat.kswapd_late_by > 0) {
       pgdat.kswapd_late_by--;
     } else {
-      kswapd_run(m, pgdat);
+      run_job(kswapd_run(m, pgdat));
     }
   }
 }
 
-/** From being woken to the next sleep (vmscan.c: balance_pgdat, kswapd_try_to_sleep). */
-function kswapd_run(m: Machine, pgdat: Pgdat): void {
-  const order = pgdat.kswapd_max_order;
+/** Reclaims from the node at one priority, as kswapd; true when it scanned enough (vmscan.c). */
+function kswapd_shrink_node(m: Machine, sc: ScanControl, pgdat: Pgdat): boolean {
+  const flags = m.current_flags;
+  const task = m.current;
+  const mm = m.current_mm;
+  m.current_flags = PF_MEMALLOC | PF_SWAPWRITE | PF_KSWAPD;
+  m.current = null;
+  m.current_mm = null;
+  sc.nr_to_reclaim = 0;
+  for (const zone of pgdat.zones) {
+    sc.nr_to_reclaim += Math.max(wmark_pages(zone, WMARK_HIGH), SWAP_CLUSTER_MAX);
+    // Age anonymous pages a little in any case.
+    if (m.nr_swap_pages > 0 && inactive_is_low(m, zone, false)) {
+      shrink_active_list(m, sc, zone, SWAP_CLUSTER_MAX, false);
+    }
+  }
+  sc.nr_scanned = 0;
+  shrink_node(m, sc, pgdat);
+  // Twice the block's size is free: more would not make it contiguous.
+  if (sc.order > 0 && sc.nr_reclaimed >= compact_gap(sc.order)) sc.order = 0;
+  m.current_flags = flags;
+  m.current = task;
+  m.current_mm = mm;
+  return sc.nr_scanned >= sc.nr_to_reclaim;
+}
+
+/**
+ * Reclaims until some zone is above HIGH for the order and what boosts asked for is freed, or nothing
+ * more comes. Ends in the order that it stopped at: 0 when the larger one is compaction's business
+ * now. (vmscan.c: balance_pgdat)
+ */
+function* balance_pgdat(m: Machine, pgdat: Pgdat, order: order_t): Job {
   const highest = m.shape.zone_names.length - 1;
-  pgdat.kswapd_woken = false;
-  pgdat.kswapd_max_order = 0;
+  const sc = new ScanControl(m, GFP_KERNEL, order, highest, 0);
+  const boosts = pgdat.zones.map((zone) => zone.watermark_boost);
+  const boosted = boosts.some((boost) => boost > 0);
+  let nr_boost_reclaim = boosts.reduce((sum, boost) => sum + boost, 0);
   count_vm_event(m, PAGEOUTRUN);
-  if (!pgdat_balanced(m, pgdat, order, highest)) pgdat.kswapd_failures++;
-  // What the request wanted is forgotten by now: single pages are enough for a sleep.
-  const hopeless = pgdat.kswapd_failures >= MAX_RECLAIM_RETRIES;
-  if (hopeless || pgdat_balanced(m, pgdat, 0, highest)) reset_isolation_suitable(m, pgdat.nid);
+  for (;;) {
+    const balanced = pgdat_balanced(m, pgdat, sc.order, highest);
+    if (!balanced && nr_boost_reclaim > 0) {
+      // Need comes first: the boost is for later.
+      nr_boost_reclaim = 0;
+      sc.priority = DEF_PRIORITY;
+    }
+    if (nr_boost_reclaim === 0 && balanced) break;
+    let raise_priority = nr_boost_reclaim === 0 || sc.priority !== DEF_PRIORITY - 2;
+    sc.may_writepage = sc.priority < DEF_PRIORITY - 2 || (m.sysctl['laptop_mode'] ?? 0) === 0;
+    if (nr_boost_reclaim > 0) sc.may_writepage = false;
+    sc.may_swap = nr_boost_reclaim === 0;
+    const before = sc.nr_reclaimed;
+    if (kswapd_shrink_node(m, sc, pgdat)) raise_priority = false;
+    const nr_reclaimed = sc.nr_reclaimed - before;
+    nr_boost_reclaim -= Math.min(nr_boost_reclaim, nr_reclaimed);
+    if (nr_boost_reclaim > 0 && nr_reclaimed === 0) break;
+    if (raise_priority || nr_reclaimed === 0) sc.priority--;
+    if (sc.priority < 1) {
+      if (sc.nr_reclaimed === 0) pgdat.kswapd_failures++;
+      break;
+    }
+    yield;
+  }
+  if (boosted) {
+    pgdat.zones.forEach((zone, i) => {
+      zone.watermark_boost -= Math.min(zone.watermark_boost, boosts[i]!);
+    });
+    wakeup_kcompactd(m, pgdat, m.shape.pageblock_order, highest);
+  }
+  return sc.order;
+}
+
+/** From being woken to the next sleep (vmscan.c: kswapd, kswapd_try_to_sleep). */
+function* kswapd_run(m: Machine, pgdat: Pgdat): Job {
+  const highest = m.shape.zone_names.length - 1;
+  pgdat.kswapd_state = KSWAPD_RUNNING;
+  for (;;) {
+    pgdat.kswapd_woken = false;
+    let alloc_order = pgdat.kswapd_max_order;
+    pgdat.kswapd_max_order = 0;
+    let reclaim_order = yield* balance_pgdat(m, pgdat, alloc_order);
+    if (reclaim_order >= alloc_order) {
+      // The order was reached, or given up: by then only what was asked for since counts.
+      alloc_order = reclaim_order = pgdat.kswapd_max_order;
+    }
+    const hopeless = pgdat.kswapd_failures >= MAX_RECLAIM_RETRIES;
+    if (hopeless || pgdat_balanced(m, pgdat, reclaim_order, highest)) {
+      reset_isolation_suitable(m, pgdat.nid);
+      wakeup_kcompactd(m, pgdat, alloc_order, highest);
+      break;
+    }
+    count_vm_event(m, KSWAPD_HIGH_WMARK_HIT_QUICKLY);
+    yield;
+  }
+  pgdat.kswapd_state = KSWAPD_ASLEEP;
+  return 0;
+}
+
+/** KernelProfile.kswapd_tick: runs those that were woken until they sleep. */
+export function* kswapd_tick(m: Machine): Job {
+  for (const pgdat of m.nodes) {
+    if (pgdat.kswapd_woken && pgdat.kswapd_state !== KSWAPD_RUNNING) yield* kswapd_run(m, pgdat);
+  }
+  return 0;
 }

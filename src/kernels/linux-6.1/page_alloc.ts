@@ -8,6 +8,7 @@
  */
 import { run_job } from '../../lib/kthread.ts';
 import {
+  __GFP_FS,
   __GFP_HARDWALL,
   __GFP_HIGH,
   __GFP_IO,
@@ -26,11 +27,13 @@ import {
   numa_node_id,
   PAGE_ALLOC_COSTLY_ORDER,
   page_zone,
+  WMARK_HIGH,
   WMARK_LOW,
   WMARK_MIN,
   type Zone,
 } from '../../mm/mmzone.ts';
 import type { nid_t, order_t, pfn_t } from '../../mm/page.ts';
+import { PF_MEMALLOC } from '../../mm/reclaim_def.ts';
 import {
   COMPACTFAIL,
   COMPACTSTALL,
@@ -53,6 +56,7 @@ import {
 import { compaction_defer_reset } from './compaction_hints.ts';
 import { __GFP_MEMALLOC, __GFP_NO_KSWAPD } from './gfp.ts';
 import { kswapd_cond_resched, wake_all_kswapds, wakeup_kswapd } from './kswapd.ts';
+import { out_of_memory } from './oom_kill.ts';
 import {
   drain_all_pages,
   prep_new_page,
@@ -60,7 +64,7 @@ import {
   rmqueue,
   unreserve_highatomic_pageblock,
 } from './rmqueue.ts';
-import { try_to_free_pages, zone_reclaimable_pages } from './vmscan.ts';
+import { try_to_free_pages, wait_for_writes, zone_reclaimable_pages } from './vmscan.ts';
 import {
   __zone_watermark_ok,
   ALLOC_CPUSET,
@@ -70,6 +74,7 @@ import {
   ALLOC_NO_WATERMARKS,
   ALLOC_NOFRAGMENT,
   ALLOC_NON_BLOCK,
+  ALLOC_OOM,
   ALLOC_WMARK_MASK,
   wmark_pages,
   zone_watermark_fast,
@@ -161,10 +166,17 @@ function gfp_to_alloc_flags(gfp: number, order: order_t): number {
   return alloc_flags;
 }
 
-/** page_alloc.c: __gfp_pfmemalloc_flags, for tasks that are not PF_MEMALLOC themselves. */
-function __gfp_pfmemalloc_flags(gfp: number): number {
+/** True for a request of a process that the OOM killer chose (oom_kill.c: tsk_is_oom_victim). */
+function is_oom_victim(m: Machine): boolean {
+  return (m.current_mm ?? m.current?.mm ?? null)?.oom_victim === true;
+}
+
+/** Which reserves a request may use because of who makes it (page_alloc.c). */
+function __gfp_pfmemalloc_flags(m: Machine, gfp: number): number {
   if ((gfp & __GFP_NOMEMALLOC) !== 0) return 0;
-  return (gfp & __GFP_MEMALLOC) !== 0 ? ALLOC_NO_WATERMARKS : 0;
+  if ((gfp & __GFP_MEMALLOC) !== 0) return ALLOC_NO_WATERMARKS;
+  if ((m.current_flags & PF_MEMALLOC) !== 0) return ALLOC_NO_WATERMARKS;
+  return is_oom_victim(m) ? ALLOC_OOM : 0;
 }
 
 /** Where a slow-path request stands with compaction: changes from round to round. */
@@ -189,6 +201,8 @@ function __alloc_pages_direct_compact(
 ): pfn_t | -1 {
   if (order === 0 || !m.shape.compaction) return -1;
   const captured = { page: -1 };
+  const flags = m.current_flags;
+  m.current_flags |= PF_MEMALLOC;
   progress.result = run_job(
     try_to_compact_pages(
       m,
@@ -201,6 +215,7 @@ function __alloc_pages_direct_compact(
       captured,
     ),
   );
+  m.current_flags = flags;
   if (progress.result === COMPACT_SKIPPED) return -1;
   count_vm_event(m, COMPACTSTALL);
   let pfn = captured.page;
@@ -229,7 +244,10 @@ function __alloc_pages_direct_reclaim(
   alloc_flags: number,
   ac: AllocContext,
 ): { pfn: pfn_t | -1; did_some_progress: number } {
-  const did_some_progress = try_to_free_pages(m, ac.zonelist, ac.highest_zoneidx, order);
+  const flags = m.current_flags;
+  m.current_flags |= PF_MEMALLOC;
+  const did_some_progress = try_to_free_pages(m, ac.zonelist, ac.highest_zoneidx, order, gfp);
+  m.current_flags = flags;
   if (did_some_progress === 0) return { pfn: -1, did_some_progress };
   let pfn = get_page_from_freelist(m, gfp, order, alloc_flags, ac);
   if (pfn < 0) {
@@ -315,6 +333,31 @@ function should_compact_retry(
   return true;
 }
 
+/** Rounds after a kill, or where the killer may not act, before the request fails. */
+const MAX_OOM_ROUNDS = 16;
+/** Somebody was killed: try again. */
+const OOM_PROGRESS = -2;
+
+/**
+ * The last resort of small requests: at the HIGH watermark, then by killing somebody. A frame, -1, or
+ * OOM_PROGRESS. (page_alloc.c: __alloc_pages_may_oom)
+ */
+function __alloc_pages_may_oom(m: Machine, gfp: number, order: order_t, ac: AllocContext): pfn_t {
+  const flags = WMARK_HIGH | ALLOC_CPUSET;
+  const pfn = get_page_from_freelist(m, gfp | __GFP_HARDWALL, order, flags, ac);
+  if (pfn >= 0) return pfn;
+  // Killing gives pages, not contiguous ones, and not those of one node.
+  if (order > PAGE_ALLOC_COSTLY_ORDER) return -1;
+  if ((gfp & (__GFP_REPEAT | __GFP_THISNODE)) !== 0) return -1;
+  if (ac.highest_zoneidx < m.shape.ZONE_NORMAL) return -1;
+  // Reclaim may still find something for others than a file system.
+  if ((gfp & __GFP_FS) === 0) {
+    wait_for_writes(m, gfp);
+    return OOM_PROGRESS;
+  }
+  return out_of_memory(m) ? OOM_PROGRESS : -1;
+}
+
 /**
  * A request that the LOW watermark refused: MIN and reserves, compaction, reclaim, in rounds that
  * end by the rules of its order and mask. (page_alloc.c: __alloc_pages_slowpath)
@@ -328,10 +371,11 @@ function __alloc_pages_slowpath(
   const can_direct_reclaim = (gfp & __GFP_WAIT) !== 0;
   const can_compact = (gfp & __GFP_IO) !== 0 && m.shape.compaction;
   const costly = order > PAGE_ALLOC_COSTLY_ORDER;
-  const reserve_flags = __gfp_pfmemalloc_flags(gfp);
+  const reserve_flags = __gfp_pfmemalloc_flags(m, gfp);
   const progress = new CompactProgress();
   let alloc_flags = gfp_to_alloc_flags(gfp, order);
   let no_progress_loops = 0;
+  let oom_rounds = 0;
   if ((alloc_flags & ALLOC_KSWAPD) !== 0) {
     wake_all_kswapds(m, gfp, order, ac.zonelist, ac.highest_zoneidx);
   }
@@ -360,6 +404,8 @@ function __alloc_pages_slowpath(
     }
     pfn = get_page_from_freelist(m, gfp, order, alloc_flags, ac);
     if (pfn >= 0 || !can_direct_reclaim) return pfn;
+    // A reclaimer does not reclaim for itself.
+    if ((m.current_flags & PF_MEMALLOC) !== 0) return -1;
     kswapd_cond_resched(m);
     const reclaim = __alloc_pages_direct_reclaim(m, gfp, order, alloc_flags, ac);
     if (reclaim.pfn >= 0) return reclaim.pfn;
@@ -369,9 +415,20 @@ function __alloc_pages_slowpath(
     if (costly && (!can_compact || (gfp & __GFP_REPEAT) === 0)) return -1;
     const some_progress = reclaim.did_some_progress > 0;
     no_progress_loops = some_progress && !costly ? 0 : no_progress_loops + 1;
-    if (should_reclaim_retry(m, order, ac, alloc_flags, no_progress_loops)) continue;
-    if (!some_progress || !can_compact) return -1;
-    if (!should_compact_retry(m, order, ac, alloc_flags, progress)) return -1;
+    if (should_reclaim_retry(m, order, ac, alloc_flags, no_progress_loops)) {
+      wait_for_writes(m, gfp);
+      continue;
+    }
+    if (some_progress && can_compact && should_compact_retry(m, order, ac, alloc_flags, progress)) {
+      continue;
+    }
+    pfn = __alloc_pages_may_oom(m, gfp, order, ac);
+    if (pfn !== OOM_PROGRESS) return pfn;
+    // Linux goes round for ever; here nobody else could free anything.
+    if (++oom_rounds > MAX_OOM_ROUNDS) return -1;
+    if ((alloc_flags & ALLOC_OOM) !== 0 && is_oom_victim(m)) return -1;
+    alloc_flags = __gfp_pfmemalloc_flags(m, gfp) || gfp_to_alloc_flags(gfp, order);
+    no_progress_loops = 0;
   }
 }
 

@@ -4,7 +4,7 @@
 import type { KernelProfile } from '../../mm/mmzone.ts';
 import { files_6_1 } from './files.ts';
 import { kcompactd_tick } from './kcompactd.ts';
-import { kswapd_cond_resched } from './kswapd.ts';
+import { kswapd_cond_resched, kswapd_tick } from './kswapd.ts';
 import { alloc_pages } from './page_alloc.ts';
 import {
   __free_pages,
@@ -32,6 +32,7 @@ export const linux_6_1: KernelProfile = {
   setup_per_zone_wmarks,
   setup_per_zone_lowmem_reserve,
   cond_resched: kswapd_cond_resched,
+  kswapd_tick,
   kcompactd_tick,
   files: files_6_1,
   file_directories: [],
