@@ -46,6 +46,7 @@ import {
   swap_writepage,
   swapon,
 } from '../../src/mm/swap_state.ts';
+import { PSWPOUT } from '../../src/mm/vmstat.ts';
 import { fork_machine, state_hash } from '../../src/snapshot.ts';
 import { Random } from '../model/random.ts';
 import { fill, fork, frame, map_anon, migrate, process, small_machine } from './process_machine.ts';
@@ -472,9 +473,10 @@ for (const seed of [11, 12, 13, 14, 15, 16]) {
   test(`random processes, seed ${seed}`, () => {
     const random = new Random(seed);
     const m = small_machine();
-    swapon(m, '/dev/vdb', 1024);
+    swapon(m, '/dev/vdb', 20_000);
     const alive: { task: Task; vpn: number; tags: number[] }[] = [];
     const PAGES = 24;
+    let swapped_out = 0;
     const check = (): void => {
       for (const { task, vpn, tags } of alive) {
         for (let i = 0; i < PAGES; i++) assert.equal(read_tag(m, task, vpn + i), tags[i]);
@@ -514,6 +516,14 @@ for (const seed of [11, 12, 13, 14, 15, 16]) {
         echo(m, 'run', '1');
       } else if (what === 8 && random.below(4) === 0) {
         run_job(compact_nodes(m));
+      } else if (what === 9 && random.below(10) === 0) {
+        // More than memory: whatever is there has to go to swap, merged pages too.
+        const eater = process(m);
+        const at = map_anon(m, eater, 17_000);
+        fill(m, eater, at, 17_000, 100);
+        debug_vm(m);
+        do_exit(m, eater, 0);
+        swapped_out += m.vm_events[PSWPOUT]!;
       } else {
         lru_add_drain_all(m);
         run_job(ksm_do_scan(m, 1 + random.below(200)));
@@ -522,6 +532,7 @@ for (const seed of [11, 12, 13, 14, 15, 16]) {
       if (random.below(10) === 0) check();
     }
     check();
+    assert.ok(swapped_out > 0);
     debug_vm(m);
     for (const { task } of alive) do_exit(m, task, 0);
     full_scan(m);
