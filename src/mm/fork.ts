@@ -218,6 +218,7 @@ export function do_fork(m: Machine, parent: Task): Task | number {
   if (task === null) return -ENOMEM;
   task.cmdline = parent.cmdline;
   task.lineage = [...parent.lineage, task.pid];
+  task.same = parent.same;
   const current = m.current;
   m.current = parent;
   const mm = dup_mm(m, parent.mm);
@@ -279,6 +280,7 @@ export function do_execve(m: Machine, task: Task, comm: string): number {
   task.cmdline = comm;
   finish_wait_on_page(m, task);
   if (old !== null) mmput(m, old);
+  if (task.huge_mappings.length > 0) m.kernel.hugetlb?.exit(m, task);
   return 0;
 }
 
@@ -321,6 +323,7 @@ export function do_exit(m: Machine, task: Task, code: number): void {
   const mm = task.mm;
   task.mm = null;
   if (mm !== null) mmput(m, mm);
+  if (task.huge_mappings.length > 0) m.kernel.hugetlb?.exit(m, task);
   for (let i = 0; i < task.kernel_pages.length; i += 2) {
     m.kernel.__free_pages(m, task.kernel_pages[i]!, task.kernel_pages[i + 1]!);
   }

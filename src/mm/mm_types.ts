@@ -12,6 +12,7 @@
 import { BUG_ON } from '../lib/bug.ts';
 import type { AddressSpace } from './address_space.ts';
 import type { FileRaState } from './filemap.ts';
+import type { HugeMapping } from './hugetlb_def.ts';
 import type { Machine } from './mmzone.ts';
 import type { nid_t, pfn_t } from './page.ts';
 import type { PageTable } from './page_table.ts';
@@ -243,10 +244,14 @@ export class Task {
   nr_forked = 0;
   /** pids whose writes its pages may hold: its own and those of the processes it was forked from. */
   lineage: number[];
+  /** Contents that its pages share with other processes of the same number; 0: each its own. */
+  same = 0;
   /** Slab objects that live as long as the task. */
   objects: number[] = [];
   /** Extra order-0 unmovable pages and such that a workload holds: [pfn, order] pairs. */
   kernel_pages: number[] = [];
+  /** Huge pages that it maps, in a kernel with pools. */
+  readonly huge_mappings: HugeMapping[] = [];
 
   constructor(pid: number, ppid: number, comm: string, mm: MmStruct | null) {
     this.pid = pid;

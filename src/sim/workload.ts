@@ -57,6 +57,7 @@ export const WORKLOAD_HELP = `# Write a line here to start a simulated process; 
 #   shared SIZE    shared memory; children of fork share it with their parent
 #   map PATH [SIZE]  maps a file of the disk and touches it; mode=read (default), private or shared
 #   kernel COUNT   blocks of unmovable kernel memory, order=N (default 0)
+#   huge COUNT     huge pages of the default size, all promised; touch=N of them (default all)
 #   free PATTERN   gives pages of the last region back (madvise), as pattern= does
 #   write          writes every present page of the last region again
 #   verify         fails with EIO unless every page of the process holds what was written
@@ -67,6 +68,7 @@ export const WORKLOAD_HELP = `# Write a line here to start a simulated process; 
 #   every:N every Nth, random:PCT, runs:N every second run of N, low:PCT, high:PCT
 # options of the process: name=TEXT node=N policy=bind|prefer|interleave count=N seed=N pid=N
 #   cpu=N runs it on that CPU: its node is where memory comes from; merge=1 advises KSM to merge
+#   same=N pages hold one of N contents, which all processes with the same N have: what KSM merges
 # examples:
 #   anon 64M
 #   anon 256M pattern=every:2 name=fragmenter
@@ -99,9 +101,10 @@ const PROCESS_OPTIONS = [
   'children',
   'cow',
   'merge',
+  'same',
   'cpu',
 ];
-const STEP_OPTIONS = ['pattern', 'mode', 'order'];
+const STEP_OPTIONS = ['pattern', 'mode', 'order', 'touch'];
 const KINDS = [
   'anon',
   'heap',
@@ -110,6 +113,7 @@ const KINDS = [
   'shared',
   'map',
   'kernel',
+  'huge',
   'free',
   'write',
   'verify',
@@ -191,9 +195,10 @@ function parse_step(m: Machine, kind: string, words: string[], options: Map<stri
       if (words.length > 0) step.size = size_of(m, kind, words.shift());
       break;
     case 'kernel':
+    case 'huge':
       step.size = Number(words.shift() ?? '1');
       if (!Number.isInteger(step.size) || step.size < 0) {
-        throw new SpecError(EINVAL, 'kernel: the count is not a number');
+        throw new SpecError(EINVAL, `${kind}: the count is not a number`);
       }
       break;
     case 'free':
@@ -253,6 +258,15 @@ export function workload_tag(pid: number, vpn: vpn_t): number {
   return ((pid << 16) | ((h >>> 16) & 0xffff)) >>> 0;
 }
 
+/** Stands for the writer in the contents of option same: no process has this number. */
+const SAME_WRITER = 0xffff;
+
+/** What the page at `vpn` holds after this process wrote it. */
+function content_of(task: Task, vpn: vpn_t): number {
+  if (task.same === 0) return workload_tag(task.pid, vpn);
+  return ((SAME_WRITER << 16) | (vpn % task.same)) >>> 0;
+}
+
 /** What verify_process found. */
 export interface Verified {
   checked: number;
@@ -285,6 +299,7 @@ export function verify_process(m: Machine, task: Task): Verified {
       const writer = tag >>> 16;
       const known = shared || task.lineage.includes(writer);
       if (known && tag === workload_tag(writer, vpn)) continue;
+      if (writer === SAME_WRITER && tag === content_of(task, vpn)) continue;
       if (found.bad++ === 0) found.first_bad = vpn;
     }
   }
@@ -308,7 +323,7 @@ interface Region {
 function* access(m: Machine, task: Task, vpn: vpn_t, write: boolean, step: string): Job<void> {
   for (;;) {
     const err = write
-      ? write_tag(m, task, vpn, workload_tag(task.pid, vpn))
+      ? write_tag(m, task, vpn, content_of(task, vpn))
       : access_page(m, task, vpn, false);
     if (finish_call(m, task))
       throw new SpecError(ENOMEM, `process ${task.pid} was killed: no memory`);
@@ -441,6 +456,9 @@ function* run_step(
     case 'kernel':
       yield* kernel_pages(m, task, step);
       return last;
+    case 'huge':
+      yield* huge_pages(m, task, step);
+      return last;
     case 'exec': {
       const err = run_as(m, task, () => do_execve(m, task, task.cmdline));
       if (err !== 0) throw new SpecError(-err, 'exec failed');
@@ -521,6 +539,21 @@ function map_file(
   const region = map_region(m, task, file, pages, prot, flags, 'map');
   // A shared file keeps what it holds: it is read, not written.
   return { region, write: mode === 'private' };
+}
+
+/** Maps huge pages and touches some of them. */
+function* huge_pages(m: Machine, task: Task, step: Step): Job<void> {
+  const ops = m.kernel.hugetlb;
+  const mapping = ops === undefined ? -ENOMEM : run_as(m, task, () => ops.map(m, task, step.size));
+  if (typeof mapping === 'number') {
+    throw new SpecError(-mapping, `huge: the pool cannot promise ${step.size} pages`);
+  }
+  const touch = Math.min(step.size, Number(step.options.get('touch') ?? step.size));
+  for (let i = 0; i < touch; i++) {
+    run_as(m, task, () => ops!.fault(m, mapping, i));
+    yield;
+    if (!is_alive(m, task)) return;
+  }
 }
 
 function* kernel_pages(m: Machine, task: Task, step: Step): Job<void> {
@@ -604,6 +637,11 @@ function* run_process(m: Machine, spec: Spec, open: OpenForMap, pids: number[]):
   if (fresh) pids.push(task.pid);
   try {
     if (fresh || spec.options.has('node')) set_policy(m, task, spec);
+    const same = number_option(spec, 'same', task.same, 1, 65535);
+    if (task.same !== 0 && same !== task.same) {
+      throw new SpecError(EINVAL, `same=${same}: the process has same=${task.same} already`);
+    }
+    task.same = same;
     let region = last_region(task);
     for (const step of spec.steps) region = yield* run_step(m, task, step, spec, region, open);
     if (spec.fork) yield* fork_children(m, task, spec, pids);

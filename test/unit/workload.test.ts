@@ -6,9 +6,11 @@ import { O_RDWR, type OpenFile, type Vnode } from '../../src/fs/vfs.ts';
 import { compact_nodes } from '../../src/kernels/linux-2.6.35/compaction.ts';
 import { EINVAL, EIO, ENOENT, ENOMEM, ESRCH } from '../../src/lib/errno.ts';
 import { is_job, run_job } from '../../src/lib/kthread.ts';
+import { advance_clock } from '../../src/machine.ts';
 import { MemoryBlockDevice } from '../../src/mm/block_device.ts';
 import { debug_vm } from '../../src/mm/debug_vm.ts';
 import { do_exit_job, is_alive, kill_process } from '../../src/mm/fork.ts';
+import { ksm_state_of } from '../../src/mm/ksm_def.ts';
 import { lru_add_drain_all } from '../../src/mm/lru.ts';
 import { read_tag, write_tag } from '../../src/mm/memory.ts';
 import { MM_ANONPAGES, type Task } from '../../src/mm/mm_types.ts';
@@ -323,4 +325,26 @@ test('processes with mapped files and shared memory are saved, restored and go o
     debug_vm(machine);
   }
   assert.equal(state_hash(copy), state_hash(m));
+});
+
+test('same: processes hold equal contents, which KSM merges and verify knows', () => {
+  const m = small_machine();
+  const tasks = spawn(m, 'anon 100p same=25 merge=1 count=3');
+  ksm_state_of(m).run = 1;
+  lru_add_drain_all(m);
+  for (let i = 0; i < 100; i++) run_job(advance_clock(m, 10));
+  assert.equal(ksm_state_of(m).pages_shared, 25);
+  assert.equal(ksm_state_of(m).pages_sharing, 275);
+  debug_vm(m);
+  for (const task of tasks) assert.equal(verify_process(m, task).bad, 0);
+  const [child] = spawn(m, `fork write pid=${tasks[0]!.pid} cow=50`);
+  for (const task of m.tasks.values()) assert.equal(verify_process(m, task).bad, 0);
+  assert.ok(child !== undefined);
+  const at = tasks[1]!.mm!.mmap[0]!.vm_start;
+  assert.equal(write_tag(m, tasks[1]!, at, 0xffff0000 + ((at + 1) % 25)), 0);
+  assert.equal(verify_process(m, tasks[1]!).bad, 1);
+  assert.equal(
+    run_job(spawn_workload(m, `write same=7 pid=${tasks[2]!.pid}`, open_for_map)),
+    -EINVAL,
+  );
 });
