@@ -17,6 +17,7 @@ import { linux_2_6_35 } from './kernels/linux-2.6.35/profile.ts';
 import { restore_tracing, TraceState } from './kernels/linux-2.6.35/trace.ts';
 import { TraceArch } from './kernels/linux-2.6.35/trace_events.ts';
 import { ScanControl } from './kernels/linux-2.6.35/vmscan.ts';
+import { linux_6_1 } from './kernels/linux-6.1/profile.ts';
 import { Clock } from './lib/clock.ts';
 import { Faults } from './lib/faults.ts';
 import { Prng } from './lib/prng.ts';
@@ -36,7 +37,7 @@ import { def_blk_aops } from './mm/buffer.ts';
 import { BufferHeads } from './mm/buffer_head.ts';
 import { Contents } from './mm/contents.ts';
 import { FileRaState } from './mm/filemap.ts';
-import { Hstate } from './mm/hugetlb_def.ts';
+import { Hstate, HugeMapping } from './mm/hugetlb_def.ts';
 import { KsmColumns, KsmMmSlot, KsmState } from './mm/ksm_def.ts';
 import { AnonVma, AnonVmaChain, MmapFile, MmStruct, Task, VmArea } from './mm/mm_types.ts';
 import { ListHeads, Machine, Pagevec, PerCpuPages, Pgdat, Zone } from './mm/mmzone.ts';
@@ -57,7 +58,15 @@ function registry(devices: readonly BlockDevice[]): SnapshotRegistry {
     .add_class(AddressSpace, Mappings, RadixTreeNodes, RadixTreeRoot, WritebackState, BlockQueue)
     .add_class(BufferHeads, FileRaState, KmemCache, KmemCacheCpu, KmemCacheNode, SlabState)
     .add_class(AnonVma, AnonVmaChain, MmapFile, MmStruct, Task, VmArea, PageTable, MmuGather)
-    .add_class(SwapInfo, Shrinker, Hstate, MemoryBlockDevice, BalancePgdat, ScanControl)
+    .add_class(
+      SwapInfo,
+      Shrinker,
+      Hstate,
+      HugeMapping,
+      MemoryBlockDevice,
+      BalancePgdat,
+      ScanControl,
+    )
     .add_class(
       DiskFs,
       DiskInode,
@@ -73,6 +82,7 @@ function registry(devices: readonly BlockDevice[]): SnapshotRegistry {
     .add_class(Faults, WriteLog)
     .add_factory(MmTrace, () => new MmTrace())
     .add_external('kernel 2.6.35', linux_2_6_35)
+    .add_external('kernel 6.1', linux_6_1)
     .add_external('swap_aops', swap_aops)
     .add_external('def_blk_aops', def_blk_aops)
     .add_external('disk_aops', disk_aops)

@@ -5,6 +5,7 @@
  * out. A page in use is its user's, with one reference. Behaviour is the kernel's (hugetlb.ts).
  * Linux: include/linux/hugetlb.h (struct hstate). Differs: free pages are in arrays, not on lists.
  */
+import type { Task } from './mm_types.ts';
 import type { Machine } from './mmzone.ts';
 import type { nid_t, order_t, pfn_t } from './page.ts';
 
@@ -45,6 +46,32 @@ export class Hstate {
   at_fault_limit(): boolean {
     return this.fault_limit >= 0 && this.nr_huge_pages >= this.fault_limit;
   }
+}
+
+/**
+ * Huge pages that a process maps, of one size; the pool promises all of them, and touching one takes
+ * it (a private hugetlb area).
+ */
+export class HugeMapping {
+  /** Index in m.hstates. */
+  readonly hstate_idx: number;
+  /** First frames; -1 for pages that were not touched yet. */
+  readonly pfns: Int32Array;
+
+  constructor(hstate_idx: number, pages: number) {
+    this.hstate_idx = hstate_idx;
+    this.pfns = new Int32Array(pages).fill(-1);
+  }
+}
+
+/** What a kernel with pools puts into its profile, for processes that map huge pages. */
+export interface HugetlbOps {
+  /** Maps `pages` pages of the default size: the mapping, or -ENOMEM when they cannot be promised. */
+  map(m: Machine, task: Task, pages: number): HugeMapping | number;
+  /** Takes one page of a mapping at its first touch: its first frame. Never fails: it is promised. */
+  fault(m: Machine, mapping: HugeMapping, index: number): pfn_t;
+  /** Unmaps all huge pages of a process. */
+  exit(m: Machine, task: Task): void;
 }
 
 /** The pool of the default size; undefined on a machine that has not booted (default_hstate). */

@@ -19,7 +19,7 @@ import type { BlockQueue } from './block_device.ts';
 import { BufferHeads } from './buffer_head.ts';
 import { Contents } from './contents.ts';
 import { __GFP_DMA, __GFP_DMA32, __GFP_HIGHMEM, __GFP_MOVABLE, MIGRATE_TYPES } from './gfp.ts';
-import type { Hstate } from './hugetlb_def.ts';
+import type { Hstate, HugetlbOps } from './hugetlb_def.ts';
 import type { AnonVma, MmStruct, Task } from './mm_types.ts';
 import type { Memmap, nid_t, order_t, pfn_t } from './page.ts';
 import type { Shrinker } from './reclaim_def.ts';
@@ -288,6 +288,8 @@ export interface KernelProfile {
   kcompactd_tick?(m: Machine): Job;
   /** Runs ksmd's scans that are due. */
   ksmd_tick?(m: Machine): Job;
+  /** Huge pages for processes, in a kernel that has pools. */
+  readonly hugetlb?: HugetlbOps;
   /** Reverse mapping of KSM pages, in a kernel that has KSM. */
   readonly ksm?: KsmRmap;
   /** Its virtual files under /proc and /sys. */

@@ -15,6 +15,7 @@ import { set_overcommit } from '../../src/kernels/linux-2.6.35/hugetlb_files.ts'
 import { is_job, run_job } from '../../src/lib/kthread.ts';
 import { boot } from '../../src/machine.ts';
 import { debug_vm } from '../../src/mm/debug_vm.ts';
+import { create_process, do_exit } from '../../src/mm/fork.ts';
 import { __GFP_COMP, GFP_KERNEL, MIGRATE_UNMOVABLE } from '../../src/mm/gfp.ts';
 import type { Hstate } from '../../src/mm/hugetlb_def.ts';
 import type { Machine } from '../../src/mm/mmzone.ts';
@@ -259,4 +260,27 @@ test('a pool in the way: large kernel allocations fail where the pool has the me
   assert.equal(m.kernel.alloc_pages(m, GFP_KERNEL | __GFP_COMP, 9), -1);
   resize(m, h, 0);
   assert.ok(m.kernel.alloc_pages(m, GFP_KERNEL | __GFP_COMP, 9) >= 0);
+});
+
+test('a process that maps huge pages: promised, taken at the first touch, given back at its end', () => {
+  const m = boot({ memory: 128 * MIB });
+  const h = m.hstates[0]!;
+  resize(m, h, 4);
+  const task = create_process(m, 'test');
+  assert.ok(typeof task !== 'number');
+  const ops = m.kernel.hugetlb!;
+  assert.equal(ops.map(m, task, 5), -12);
+  const mapping = ops.map(m, task, 3);
+  assert.ok(typeof mapping !== 'number');
+  assert.deepEqual([h.free_huge_pages, h.resv_huge_pages], [4, 3]);
+  const pfn = ops.fault(m, mapping, 1);
+  assert.equal(ops.fault(m, mapping, 1), pfn);
+  assert.deepEqual([h.free_huge_pages, h.resv_huge_pages], [3, 2]);
+  debug_vm(m);
+  // The pool shrinks to what is in use and promised.
+  assert.equal(resize(m, h, 0), 0);
+  assert.deepEqual([h.nr_huge_pages, h.surplus_huge_pages], [3, 3]);
+  do_exit(m, task, 0);
+  assert.deepEqual([h.nr_huge_pages, h.resv_huge_pages, h.surplus_huge_pages], [0, 0, 0]);
+  debug_vm(m);
 });

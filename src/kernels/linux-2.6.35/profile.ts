@@ -5,6 +5,7 @@
 import { ksm_ops } from '../../mm/ksm.ts';
 import type { KernelProfile } from '../../mm/mmzone.ts';
 import { files_2_6_35 } from './files.ts';
+import { hugetlb_ops } from './hugetlb.ts';
 import { ksmd_tick } from './ksm.ts';
 import { kswapd_tick } from './kswapd.ts';
 import { alloc_pages } from './page_alloc.ts';
@@ -27,6 +28,7 @@ export const linux_2_6_35: KernelProfile = {
   free_hot_cold_page,
   drain_pages,
   kswapd_tick,
+  hugetlb: hugetlb_ops,
   ksmd_tick,
   ksm: ksm_ops,
   setup_per_zone_wmarks,
