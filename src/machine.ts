@@ -20,12 +20,19 @@ import {
 import { disk_mount } from './fs/disk/index.ts';
 import { linux_2_6_35 } from './kernels/linux-2.6.35/profile.ts';
 import { kernel_boot } from './kernels/linux-2.6.35/setup.ts';
+import { linux_6_1 } from './kernels/linux-6.1/profile.ts';
+import {
+  free_bootmem as free_bootmem_61,
+  kernel_boot as kernel_boot_61,
+  kernel_shape as kernel_shape_61,
+} from './kernels/linux-6.1/setup.ts';
 import type { Job } from './lib/kthread.ts';
 import type { BlockDevice } from './mm/block_device.ts';
 import { add_to_free_list } from './mm/buddy.ts';
 import { as_kthread } from './mm/kthread.ts';
 import { assemble_machine, type ZoneLayout } from './mm/mm_init.ts';
 import {
+  type KernelProfile,
   type KernelThread,
   type Machine,
   type PerCpuPages,
@@ -38,11 +45,12 @@ import {
 import { PG_reserved } from './mm/page_flags.ts';
 import { flusher_tick } from './mm/page_writeback.ts';
 import { get_pageblock_migratetype } from './mm/pageblock.ts';
+import { swapon } from './mm/swap_state.ts';
 import { NR_FREE_PAGES, PGFREE } from './mm/vmstat.ts';
 
 /** What `pageblock mount` and library callers may choose. Every field has a default. */
 export interface MachineConfig {
-  kernel?: '2.6.35';
+  kernel?: KernelName;
   /** false: a kernel built without memory compaction ("vanilla"). */
   compaction?: boolean;
   machine?: MachineName;
@@ -55,6 +63,8 @@ export interface MachineConfig {
   seed?: number;
   /** ppc64 only: 4096 or 65536. */
   page_size?: number;
+  /** Bytes of the swap area, its header page included; 0: no swap. */
+  swap?: number;
   /** Wall clock at boot, milliseconds since the epoch. */
   boot_time_ms?: number;
   /** What the emulated disk stores to; without one there is no /disk. */
@@ -63,6 +73,28 @@ export interface MachineConfig {
   uid?: number;
   gid?: number;
 }
+
+export type KernelName = '2.6.35' | '6.1';
+
+/** What booting asks of a kernel's folder. */
+interface BootKernel {
+  readonly profile: KernelProfile;
+  kernel_boot(m: Machine): void;
+  /** What it changes of the machine's shape. */
+  kernel_shape?(shape: Shape): Shape;
+  /** How it frees boot memory, where it does that in its own way. */
+  free_bootmem?(m: Machine, start: number, end: number): void;
+}
+
+const KERNELS: Record<KernelName, BootKernel> = {
+  '2.6.35': { profile: linux_2_6_35, kernel_boot },
+  '6.1': {
+    profile: linux_6_1,
+    kernel_boot: kernel_boot_61,
+    kernel_shape: kernel_shape_61,
+    free_bootmem: free_bootmem_61,
+  },
+};
 
 const MIB = 2 ** 20;
 const MAX_NODES = 64;
@@ -82,6 +114,7 @@ export function resolve_config(config: MachineConfig): Required<Omit<MachineConf
     cpus: config.cpus ?? 1,
     seed: config.seed ?? 1,
     page_size: config.page_size ?? 4096,
+    swap: config.swap ?? 0,
     boot_time_ms: config.boot_time_ms ?? 0,
     uid: config.uid ?? 0,
     gid: config.gid ?? 0,
@@ -91,7 +124,12 @@ export function resolve_config(config: MachineConfig): Required<Omit<MachineConf
       throw new RangeError(`${name} must be a whole number from ${min} to ${max}, not ${value}`);
     }
   };
-  if (c.kernel !== '2.6.35') throw new RangeError(`no kernel ${c.kernel}: choose 2.6.35`);
+  if (KERNELS[c.kernel] === undefined) {
+    throw new RangeError(`no kernel ${c.kernel}: choose ${Object.keys(KERNELS).join(' or ')}`);
+  }
+  if (c.kernel === '6.1' && machine !== 'x86_64') {
+    throw new RangeError('kernel 6.1 runs on machine x86_64 alone');
+  }
   if (!['x86_64', 'x86', 'ppc64'].includes(machine)) {
     throw new RangeError(`no machine ${machine}: choose x86_64, x86 or ppc64`);
   }
@@ -107,6 +145,10 @@ export function resolve_config(config: MachineConfig): Required<Omit<MachineConf
   if (c.page_size !== 4096 && !(machine === 'ppc64' && c.page_size === 65536)) {
     throw new RangeError('page size must be 4096, or 65536 on ppc64');
   }
+  if (c.swap !== 0 && (c.swap < 2 * c.page_size || c.swap > 2 ** 40)) {
+    throw new RangeError('swap must be from two pages to 1T');
+  }
+  if (machine === 'x86' && numa) throw new RangeError('an x86 machine has no NUMA');
   if (c.nodes > 1 && !numa) {
     throw new RangeError(`more than one node needs a kernel with NUMA (machine ${machine})`);
   }
@@ -126,12 +168,14 @@ export function boot(config: MachineConfig = {}): Machine {
     compaction: c.compaction,
     page_shift: Math.log2(c.page_size),
   };
-  const shape = machine_shape(c.machine, arch);
+  const kernel = KERNELS[c.kernel];
+  const any_shape = machine_shape(c.machine, arch);
+  const shape = kernel.kernel_shape?.(any_shape) ?? any_shape;
   const ram = ram_ranges(c.machine, arch);
   const borders = node_borders(ram, c.nodes, shape.page_shift);
   const m = assemble_machine({
     shape,
-    kernel: linux_2_6_35,
+    kernel: kernel.profile,
     zones: zone_layouts(shape, ram, borders),
     nr_nodes: c.nodes,
     seed: c.seed,
@@ -149,11 +193,18 @@ export function boot(config: MachineConfig = {}): Machine {
     pcp.high = 0;
     pcp.batch = 1;
   });
-  for (const range of free) free_bootmem(m, range);
+  for (const range of free) {
+    if (kernel.free_bootmem !== undefined) kernel.free_bootmem(m, range.start, range.end);
+    else free_bootmem(m, range);
+  }
+  for (const zone of m.populated_zones) {
+    zone.ram_pages = ram_between(ram, zone.zone_start_pfn, zone_end_pfn(zone));
+  }
   for_each_pageset(m, (zone, pcp) => m.kernel.setup_pageset(m, zone, pcp));
   // empty_zero_page: a page of the kernel's bss, which is reserved.
   m.zero_pfn = shape.machine === 'ppc64' ? 128 : 0x1380;
-  kernel_boot(m);
+  kernel.kernel_boot(m);
+  if (c.swap > 0) swapon(m, '/dev/vda2', Math.floor(c.swap / c.page_size));
   if (config.disk !== undefined && disk_mount(m, config.disk, c.uid, c.gid) !== 0) {
     throw new RangeError('the disk is too small for a file system, or the memory for its tables');
   }
@@ -345,6 +396,7 @@ export function* advance_clock(m: Machine, ms: number): Job {
   m.clock.now_ms += ms;
   yield* as_kthread(m, FLUSHER, flusher_tick(m));
   if (m.kernel.kswapd_tick !== undefined) yield* m.kernel.kswapd_tick(m);
+  if (m.kernel.kcompactd_tick !== undefined) yield* m.kernel.kcompactd_tick(m);
   if (m.kernel.ksmd_tick !== undefined) yield* m.kernel.ksmd_tick(m);
   return 0;
 }

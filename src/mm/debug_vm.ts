@@ -245,7 +245,8 @@ function check_pcp_lists(m: Machine, d: DebugState): void {
       let count = 0;
       for (let i = 0; i < pcp.nr_lists; i++) {
         const head = pcp.lists + i;
-        count += walk(m, d, head, PCP, zone);
+        const order = m.kernel.pcp_list_order?.(m, i) ?? 0;
+        count += walk(m, d, head, PCP, zone) * 2 ** order;
         for (let pfn = p.next[head]!; pfn !== head; pfn = p.next[pfn]!) {
           if (p.flags[pfn] !== 0 || p._count[pfn] !== 0 || p.mapping[pfn] !== 0) {
             bad(m, 'a page on a per-CPU list is in use', pfn);

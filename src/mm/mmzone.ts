@@ -256,6 +256,8 @@ export interface KernelProfile {
   readonly name: string;
   /** Lists of a PerCpuPages. */
   readonly nr_pcp_lists: number;
+  /** The order of the blocks on the list with this index; without it all are single pages. */
+  pcp_list_order?(m: Machine, list: number): order_t;
   /**
    * A freed block of an order below this goes to the tail of its list when the next merge is
    * likely: its buddy's parent is free as a whole (__free_one_page). Orders from the top:

@@ -12,6 +12,7 @@ import {
   free_hot_cold_page,
   free_the_page,
   NR_PCP_LISTS,
+  pindex_to_order,
 } from './rmqueue.ts';
 import {
   setup_pageset,
@@ -22,6 +23,7 @@ import {
 export const linux_6_1: KernelProfile = {
   name: '6.1',
   nr_pcp_lists: NR_PCP_LISTS,
+  pcp_list_order: pindex_to_order,
   tail_insert_margin: 2,
   setup_pageset,
   alloc_pages,

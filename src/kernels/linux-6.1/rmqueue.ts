@@ -113,7 +113,7 @@ function compaction_capture(
 
 /**
  * Frees a block: merges it with its buddies as far as they are free, then puts the result on the
- * list of `type`; to the tail when the next merge is likely. HIGHATOMIC and ISOLATE pageblocks do
+ * list of `type`; to the tail when the next merge is likely, or when asked. HIGHATOMIC and ISOLATE pageblocks do
  * not merge with others. Counts the pages free. (page_alloc.c: __free_one_page)
  *
  * Preconditions: pfn is aligned to 2^order, count 0, not PG_buddy, on no list.
@@ -124,6 +124,7 @@ export function __free_one_page(
   pfn: pfn_t,
   order: order_t,
   type: number,
+  to_tail = false,
 ): void {
   const p = m.memmap;
   const top = m.shape.max_order - 1;
@@ -154,7 +155,8 @@ export function __free_one_page(
   }
   // buddy_merge_likely: when the buddy of the next larger block is free as a whole.
   const parent = pfn & ~(1 << order);
-  const tail = order < top - 1 && page_is_buddy(p, zone, parent ^ (1 << (order + 1)), order + 1);
+  const tail =
+    to_tail || (order < top - 1 && page_is_buddy(p, zone, parent ^ (1 << (order + 1)), order + 1));
   add_to_free_list(m, zone, pfn, order, type, tail);
 }
 
@@ -322,7 +324,8 @@ function order_to_pindex(migratetype: number, order: order_t): number {
   return MIGRATE_PCPTYPES * order + migratetype_nr[migratetype]!;
 }
 
-function pindex_to_order(m: Machine, pindex: number): order_t {
+/** The order of the blocks on a per-CPU list (page_alloc.c: pindex_to_order). */
+export function pindex_to_order(m: Machine, pindex: number): order_t {
   if (pindex >= NR_PCP_LISTS - 2) return m.shape.pageblock_order;
   return Math.floor(pindex / MIGRATE_PCPTYPES);
 }
