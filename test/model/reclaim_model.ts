@@ -1,7 +1,8 @@
 /**
  * A machine that is always more than full: processes with several times its memory, files that do
- * not fit beside them, kernel allocations of every order and mask, with and without swap. kswapd and
- * compaction are suspended at their yields while the rest goes on, and processes are killed when
+ * not fit beside them, kernel allocations of every order and mask, a huge page pool that grows and
+ * shrinks, with and without swap. kswapd, compaction and the pool are suspended at their yields while
+ * the rest goes on, and processes are killed when
  * nothing else helps. What a process or a file holds must be what was written last, as long as it
  * lives; debug_vm recomputes the rest. At the end nearly all memory must be free again.
  */
@@ -9,6 +10,7 @@ import assert from 'node:assert/strict';
 import { disk_mount, disk_of, disk_root } from '../../src/fs/disk/index.ts';
 import { O_RDWR, type OpenFile, type Vnode } from '../../src/fs/vfs.ts';
 import { compact_node } from '../../src/kernels/linux-2.6.35/compaction.ts';
+import { nodes_with_memory, set_max_huge_pages } from '../../src/kernels/linux-2.6.35/hugetlb.ts';
 import { is_job, type Job, run_job } from '../../src/lib/kthread.ts';
 import { advance_clock, boot, type MachineConfig } from '../../src/machine.ts';
 import { MemoryBlockDevice } from '../../src/mm/block_device.ts';
@@ -117,7 +119,7 @@ class ReclaimRun {
   step(): void {
     const { m, random } = this;
     if (this.jobs.length === 0) m.this_cpu = random.below(m.shape.nr_cpus);
-    switch (random.weighted([40, 25, 20, 10, 3, 1, 1])) {
+    switch (random.weighted([40, 25, 20, 10, 3, 1, 1, 2])) {
       case 0:
         this.process_event();
         break;
@@ -134,6 +136,9 @@ class ReclaimRun {
         if (m.shape.compaction && this.jobs.length < 2) {
           this.jobs.push(compact_node(m, random.below(m.nodes.length)));
         }
+        break;
+      case 7:
+        this.pool_event();
         break;
       case 5:
         run_job(drop_pagecache(m));
@@ -321,6 +326,26 @@ class ReclaimRun {
     }
   }
 
+  // ---- the huge page pool
+
+  private pool_event(): void {
+    const { m, random } = this;
+    const h = m.hstates[0]!;
+    if (random.one_in(3) && this.processes.length > 0) {
+      const { task } = random.pick(this.processes);
+      const ops = m.kernel.hugetlb!;
+      const mapping = run_as(m, task, () => ops.map(m, task, random.range(1, 3)));
+      if (typeof mapping === 'number') assert.equal(mapping, ENOMEM);
+      else if (m.tasks.get(task.pid) === task) ops.fault(m, mapping, 0);
+      return;
+    }
+    h.nr_overcommit_huge_pages = random.below(3);
+    const count = random.one_in(3) ? 0 : random.below(this.pages >> 12);
+    const job = set_max_huge_pages(m, h, count, nodes_with_memory(m));
+    if (this.jobs.length < 2 && random.one_in(2)) this.jobs.push(job);
+    else run_job(job);
+  }
+
   // ---- the kernel
 
   private kernel_event(): void {
@@ -364,6 +389,8 @@ class ReclaimRun {
     }
     this.bury();
     for (const p of this.processes) do_exit(m, p.task, 0);
+    run_job(set_max_huge_pages(m, m.hstates[0]!, 0, nodes_with_memory(m)));
+    assert.deepEqual([m.hstates[0]!.nr_huge_pages, m.hstates[0]!.resv_huge_pages], [0, 0]);
     run_job(advance_clock(m, 60_000));
     run_job(advance_clock(m, 60_000));
     run_job(drop_pagecache(m));
