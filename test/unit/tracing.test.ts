@@ -249,6 +249,32 @@ test('the names of 128 processes are remembered, the oldest are forgotten', () =
   });
 });
 
+test('trace is read in pieces of any size, and ends when it is reset meanwhile', () => {
+  const shell = new Shell();
+  shell.write('events/kmem/mm_page_free_direct/enable', '1');
+  for (let i = 0; i < 500; i++) shell.m.trace.mm_page_free_direct.emit(i, 0);
+  const whole = shell.cat('trace');
+  assert.equal(whole.split('\n').length, 4 + 500 + 1);
+  const file = shell.open('trace', O_RDONLY);
+  const at = (pos: number, size: number): string => {
+    const buf = new Uint8Array(size);
+    return String.fromCharCode(...buf.subarray(0, file.read(buf, pos)));
+  };
+  let text = '';
+  for (let piece = at(0, 7); piece !== ''; piece = at(text.length, 1 + (text.length % 301))) {
+    text += piece;
+  }
+  assert.equal(text, whole);
+  for (const pos of [20_000, 5, 19_000, whole.length - 3, whole.length, 1e6, 0]) {
+    assert.equal(at(pos, 1000), whole.slice(pos, pos + 1000), String(pos));
+  }
+  shell.write('trace', '', O_TRUNC);
+  shell.m.trace.mm_page_free_direct.emit(1, 0);
+  assert.equal(at(1000, 60_000).length < 1000, true);
+  assert.equal(at(0, 1000), HEADER);
+  file.release();
+});
+
 test('slab events: address of the object, size asked for and given', () => {
   const shell = new Shell();
   const { m } = shell;

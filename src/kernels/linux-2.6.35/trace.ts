@@ -9,7 +9,7 @@
  * the mount counts as done by the emulated machine's first process.
  * Linux: kernel/trace/{trace,trace_events,trace_output,trace_nop}.c of 2.6.35. Differs: no function
  * or scheduler tracing (sched_switch may be chosen and records nothing), the options raw, hex, bin,
- * stacktrace and those for them change nothing; time is the virtual clock's, which in a mount stands
+ * stacktrace and those for them change nothing; latency-format is not recorded anywhere; time is the virtual clock's, which in a mount stands
  * still between two ticks.
  */
 import { BUG_ON } from '../../lib/bug.ts';
@@ -132,6 +132,8 @@ export class TraceState {
   readonly cmdlines: string[] = [];
   readonly cmdline_slots: Map<number, number> = new Map();
   cmdline_next = 0;
+  /** Changes whenever records go otherwise than by being overwritten. */
+  generation = 0;
   /** Readers of pipes: bit 64 for the one of all CPUs. */
   pipe_readers = 0n;
 
@@ -164,6 +166,7 @@ export function page_data_size(t: TraceState): number {
 
 function make_buffers(t: TraceState, nr_cpus: number, nr_pages: number): void {
   t.buffers = [];
+  t.generation++;
   for (let cpu = 0; cpu < nr_cpus; cpu++) {
     t.buffers.push(new RingBufferPerCpu(nr_pages, page_data_size(t)));
   }
@@ -218,6 +221,7 @@ function trace_clock(m: Machine): number {
 export function tracing_reset(m: Machine): void {
   const t = trace_state(m);
   for (const b of t.buffers) ring_buffer_reset(b);
+  t.generation++;
   t.time_start = trace_clock(m);
 }
 
@@ -499,12 +503,13 @@ function oldest(found: readonly boolean[], iters: readonly RingBufferIter[]): nu
 }
 
 /**
- * The whole text of `trace`, header and all records by time, through `put`; `only` one CPU's
- * (-1: all). The records stay.
+ * The text of `trace` piece by piece: the header, then all records by time; `only` one CPU's (-1:
+ * all). The records stay. It ends early when records are taken away or forgotten meanwhile.
  */
-export function print_trace(m: Machine, only: number, put: (line: string) => void): void {
+function* trace_lines(m: Machine, only: number): Generator<string, void, void> {
   const t = trace_state(m);
-  put(trace_header(m, t));
+  const { generation } = t;
+  yield trace_header(m, t);
   const cpus = t.buffers.map((_, cpu) => cpu).filter((cpu) => only < 0 || cpu === only);
   const iters = cpus.map((cpu) => ring_buffer_iter_start(t.buffers[cpu]!));
   const found = cpus.map((cpu, i) => ring_buffer_iter_peek(t.buffers[cpu]!, iters[i]!));
@@ -512,7 +517,7 @@ export function print_trace(m: Machine, only: number, put: (line: string) => voi
   const annotate = overrun && (t.trace_flags & ITER_ANNOTATE) !== 0;
   const started = new Set<number>();
   const printer = new TracePrinter(t);
-  for (let i = oldest(found, iters); i >= 0; ) {
+  for (let i = oldest(found, iters); i >= 0 && t.generation === generation; ) {
     const cpu = cpus[i]!;
     const b = t.buffers[cpu]!;
     const { data, length, time } = iters[i]!;
@@ -522,10 +527,46 @@ export function print_trace(m: Machine, only: number, put: (line: string) => voi
     const next_time = next < 0 ? time : iters[next]!.time;
     if (annotate && !started.has(cpu)) {
       started.add(cpu);
-      if (printer.idx > 0) put(`##### CPU ${cpu} buffer started ####\n`);
+      if (printer.idx > 0) yield `##### CPU ${cpu} buffer started ####\n`;
     }
-    put(printer.line(cpu, b.words, data, length, time, next_time));
+    yield printer.line(cpu, b.words, data, length, time, next_time);
     i = next;
+  }
+}
+
+/** What an open `trace` remembers: where in the text it is, and a piece of it. */
+export class TraceReader {
+  private readonly cpu: number;
+  private lines: Generator<string, void, void> | null = null;
+  /** The text from offset `start` on, as far as it was made. */
+  private text = '';
+  private start = 0;
+
+  constructor(cpu: number) {
+    this.cpu = cpu;
+  }
+
+  /** As OpenFile.read: text is made as it is read, and anew by a read at offset 0. */
+  read(m: Machine, pos: number, buf: Uint8Array): number {
+    if (this.lines === null || pos === 0 || pos < this.start) {
+      this.lines = trace_lines(m, this.cpu);
+      this.text = '';
+      this.start = 0;
+    }
+    while (this.start + this.text.length < pos + buf.length) {
+      const { value, done } = this.lines.next();
+      if (done) break;
+      this.text += value;
+      // What lies before the offset is not asked for any more.
+      const behind = Math.min(this.text.length, pos - this.start);
+      if (behind === 0) continue;
+      this.text = this.text.slice(behind);
+      this.start += behind;
+    }
+    const from = pos - this.start;
+    const count = Math.max(0, Math.min(buf.length, this.text.length - from));
+    for (let i = 0; i < count; i++) buf[i] = this.text.charCodeAt(from + i);
+    return count;
   }
 }
 
@@ -580,6 +621,7 @@ function take_lines(t: TraceState, only: number, wanted: number): string {
   const iters = cpus.map(() => new RingBufferIter());
   const found = cpus.map((cpu, i) => ring_buffer_peek(t.buffers[cpu]!, iters[i]!));
   const printer = new TracePrinter(t);
+  t.generation++;
   let text = '';
   while (text.length < wanted) {
     const i = oldest(found, iters);

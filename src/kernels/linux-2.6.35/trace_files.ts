@@ -1,9 +1,9 @@
 /**
  * /sys/kernel/debug/tracing of 2.6.35: which files there are, what they print and take.
  *
- * The events are those of mm (trace_events.ts); directories of other subsystems' events are absent.
- * Linux: kernel/trace/trace.c, trace_events.c, ring_buffer.c. The README is our own text; per-CPU
- * trace_pipe_raw is absent.
+ * Linux: kernel/trace/trace.c, trace_events.c, ring_buffer.c. Differs: of the events only kmem's are
+ * there (trace_events.ts), not those of other subsystems; the README is our own text; the binary
+ * trace_pipe_raw is absent; a trace that is read while records are taken from it ends early.
  */
 import { EINVAL } from '../../lib/errno.ts';
 import type { FileRow, RowContext } from '../../lib/file_row.ts';
@@ -21,8 +21,8 @@ import {
   pipe_open,
   pipe_read,
   pipe_release,
-  print_trace,
   TRACE_OPTIONS,
+  TraceReader,
   trace_mark,
   trace_state,
   tracing_reset,
@@ -288,7 +288,9 @@ function text_row(name: string, text: (m: Machine) => string, doc: string): File
 function trace_open(m: Machine, ctx: RowContext): void {
   const t = trace_state(m);
   if (opened_with_truncation(ctx)) tracing_reset(m);
-  if (opened_for_read(ctx)) t.stop_count++;
+  if (!opened_for_read(ctx)) return;
+  t.stop_count++;
+  ctx.data = new TraceReader(ctx.id);
 }
 
 function trace_release(m: Machine, ctx: RowContext): void {
@@ -301,7 +303,7 @@ function trace_row(path: string, mode: number, doc: string): FileRow<Machine> {
     mode,
     open: trace_open,
     release: trace_release,
-    show: (seq, m, ctx) => print_trace(m, ctx.id, (line) => void seq.puts(line)),
+    read_at: (m, pos, buf, ctx) => (ctx.data as TraceReader).read(m, pos, buf),
     store: (_m, text) => text.length,
     doc,
   };
