@@ -248,8 +248,11 @@ function check_pcp_lists(m: Machine, d: DebugState): void {
         const order = m.kernel.pcp_list_order?.(m, i) ?? 0;
         count += walk(m, d, head, PCP, zone) * 2 ** order;
         for (let pfn = p.next[head]!; pfn !== head; pfn = p.next[pfn]!) {
-          if (p.flags[pfn] !== 0 || p._count[pfn] !== 0 || p.mapping[pfn] !== 0) {
-            bad(m, 'a page on a per-CPU list is in use', pfn);
+          for (let i = pfn; i < pfn + 2 ** order; i++) {
+            if (p.flags[i] !== 0 || p._count[i] !== 0 || p.mapping[i] !== 0) {
+              bad(m, 'a page on a per-CPU list is in use', i);
+            }
+            d.place[i] = PCP;
           }
           const type = p.private_[pfn]!;
           if (type < 0 || type >= MIGRATE_TYPES) bad(m, 'a per-CPU page has no type', pfn);

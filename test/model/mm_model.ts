@@ -9,6 +9,7 @@ import assert from 'node:assert/strict';
 import { disk_mount, disk_of, disk_root } from '../../src/fs/disk/index.ts';
 import { O_RDWR, type OpenFile, type Vnode } from '../../src/fs/vfs.ts';
 import { compact_node } from '../../src/kernels/linux-2.6.35/compaction.ts';
+import { compact_store } from '../../src/kernels/linux-6.1/compaction.ts';
 import { is_job, type Job, run_job } from '../../src/lib/kthread.ts';
 import { advance_clock, boot, type MachineConfig } from '../../src/machine.ts';
 import { MemoryBlockDevice } from '../../src/mm/block_device.ts';
@@ -33,7 +34,14 @@ const CONFIGS: Record<string, MachineConfig> = {
   'two-nodes': { memory: 136 * MIB, nodes: 2, cpus: 3 },
   x86: { memory: 70 * MIB, machine: 'x86' },
   vanilla: { memory: 64 * MIB, compaction: false },
+  '6.1': { kernel: '6.1', memory: 64 * MIB },
+  '6.1-two-nodes': { kernel: '6.1', memory: 136 * MIB, nodes: 2, cpus: 3 },
 };
+
+/** A whole node, by the kernel that runs. */
+function compact(m: Machine, nid: number): Job {
+  return m.kernel.name === '6.1' ? compact_store(m, nid) : compact_node(m, nid);
+}
 
 const ROOT = { uid: 0, gid: 0, pid: 1 };
 const ENOMEM = -12;
@@ -535,7 +543,7 @@ export class MmRun {
     const { m, random } = this;
     if (!this.compaction) return;
     if (this.job === null) {
-      if (random.one_in(3)) this.job = compact_node(m, random.below(m.nodes.length));
+      if (random.one_in(3)) this.job = compact(m, random.below(m.nodes.length));
       return;
     }
     let steps = random.one_in(6) ? 100_000 : random.range(1, 30);
