@@ -29,7 +29,12 @@ import type { Machine } from '../mm/mmzone.ts';
 import { SetPageFlag, unlock_page } from '../mm/page.ts';
 import { PG_uptodate } from '../mm/page_flags.ts';
 import { sync_filesystems } from '../mm/page_writeback.ts';
-import { global_page_state, NR_FILE_PAGES, NR_SLAB_RECLAIMABLE } from '../mm/vmstat.ts';
+import {
+  global_page_state,
+  NR_FILE_PAGES,
+  NR_FREE_PAGES,
+  NR_SLAB_RECLAIMABLE,
+} from '../mm/vmstat.ts';
 import type { Tally } from './replay.ts';
 
 /** Sizes may differ by this part of the recorded one. */
@@ -162,6 +167,7 @@ function boot_recorded(booted: PoolState): Machine {
 /** Fills memory as the recorder did: its own files, the tree, written files, memory of a process. */
 function fill(m: Machine, booted: PoolState, filled: PoolState): void {
   root_files(m, meminfo(booted, 'Cached'));
+  kernel_memory(m, meminfo(booted, 'MemFree'));
   // The rest of the slab pages comes with the files: radix tree nodes and buffers.
   walk_tree(m, meminfo(filled, 'SReclaimable') * 0.55);
   write_files(m, meminfo(filled, 'Cached') + meminfo(filled, 'Buffers'));
@@ -184,6 +190,13 @@ function root_files(m: Machine, pages: number): void {
     SetPageFlag(m.memmap, pfn, PG_uptodate);
     unlock_page(m.memmap, pfn);
     put_page(m, pfn);
+  }
+}
+
+/** What else the recorded kernel had taken at boot: buffers of tracing and drivers, modules. */
+function kernel_memory(m: Machine, free: number): void {
+  while (global_page_state(m, NR_FREE_PAGES) > free) {
+    BUG_ON(m.kernel.alloc_pages(m, GFP_KERNEL, 0) < 0, 'replay_pool: no memory for the kernel');
   }
 }
 
