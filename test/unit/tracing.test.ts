@@ -172,6 +172,15 @@ test('an idle machine: header only, no event on, buffers not yet expanded', () =
   }
 });
 
+test('header files: pages of 4096 bytes with records behind 16', () => {
+  const shell = new Shell();
+  assert.match(shell.cat('events/header_page'), /^\tfield: u64 timestamp;\toffset:0;\tsize:8;/);
+  assert.match(shell.cat('events/header_page'), /char data;\toffset:16;\tsize:4080;\tsigned:1;\n$/);
+  assert.match(shell.cat('events/header_event'), /\ttype_len {4}: {4}5 bits\n/);
+  const x86 = new Shell(boot({ machine: 'x86', memory: 64 * 2 ** 20 }));
+  assert.match(x86.cat('events/header_page'), /char data;\toffset:12;\tsize:4084;/);
+});
+
 test('C11: an allocation event without a page', () => {
   const m = recorded_machine(X86_64, 'boot');
   const text = event_text(

@@ -8,9 +8,9 @@
  * Who runs is the simulated process, else the kernel thread, else init: what host programs do to
  * the mount counts as done by the emulated machine's first process.
  * Linux: kernel/trace/{trace,trace_events,trace_output,trace_nop}.c of 2.6.35. Differs: no function
- * or scheduler tracing (sched_switch may be chosen and records nothing), the options raw, hex, bin,
- * stacktrace and those for them change nothing; latency-format is not recorded anywhere; time is the virtual clock's, which in a mount stands
- * still between two ticks.
+ * or scheduler tracing (sched_switch may be chosen and records nothing); the options raw, hex, bin,
+ * stacktrace and those of them change nothing; the text of latency-format was compared with no
+ * recording; time is the virtual clock's, which in a mount stands still between two ticks.
  */
 import { BUG_ON } from '../../lib/bug.ts';
 import { EAGAIN, EBUSY, EINVAL, ENOMEM, ERESTARTSYS } from '../../lib/errno.ts';
