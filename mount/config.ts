@@ -9,6 +9,12 @@ export interface MountOptions {
   readonly machine: 'x86_64' | 'x86' | 'ppc64';
   readonly memory: number;
   readonly nodes: number;
+  /** false: a kernel built without NUMA. */
+  readonly numa: boolean;
+  /** Bytes of a page: 65536 only on ppc64. */
+  readonly pageSize: number;
+  /** Bytes of swap; none by default. */
+  readonly swap?: number;
   readonly cpus?: number;
   readonly seed?: number;
   readonly disk?: string;
@@ -38,6 +44,13 @@ export function parseCount(text: string): number {
     throw new InvalidArgumentError('A whole number from 1 on is needed.');
   }
   return Number(text);
+}
+
+/** The size of a page: 4K or 64K. */
+export function parsePageSize(text: string): number {
+  const size = parseSize(text);
+  if (size !== 4096 && size !== 65536) throw new InvalidArgumentError('Choose 4K or 64K.');
+  return size;
 }
 
 export function parseSeed(text: string): number {

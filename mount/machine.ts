@@ -40,6 +40,10 @@ export function bootMachine(options: MountOptions, disk: HostDisk): ServedMachin
       machine: options.machine,
       memory: options.memory,
       nodes: options.nodes,
+      // A machine that never has NUMA says so itself.
+      ...(options.numa ? {} : { numa: false }),
+      page_size: options.pageSize,
+      ...(options.swap === undefined ? {} : { swap: options.swap }),
       ...(options.cpus === undefined ? {} : { cpus: options.cpus }),
       ...(options.seed === undefined ? {} : { seed: options.seed }),
       boot_time_ms: Date.now(),

@@ -17,6 +17,7 @@ import {
   parseCount,
   parseKernel,
   parseMachine,
+  parsePageSize,
   parseSeed,
   parseSize,
 } from '../config.ts';
@@ -41,6 +42,13 @@ export function registerMount(program: Command): void {
         .default(2 * 2 ** 30, '2G'),
     )
     .option('--nodes <n>', 'NUMA nodes', parseCount, 1)
+    .option('--no-numa', 'a kernel built without NUMA: one node, no node files')
+    .addOption(
+      new Option('--page-size <size>', '4K, or 64K on ppc64')
+        .argParser(parsePageSize)
+        .default(4096, '4K'),
+    )
+    .option('--swap <size>', 'swap for anonymous memory (default: none)', parseSize)
     .option('--cpus <n>', 'CPUs that the machine counts', parseCount)
     .option('--seed <n>', 'seed of everything that is random in the machine', parseSeed)
     .option('--disk <file>', 'host file behind mnt/disk; made if missing (default: temporary)')
@@ -84,6 +92,9 @@ function serverArguments(mountPoint: string, options: MountOptions): string[] {
     ...['--nodes', String(options.nodes)],
   ];
   if (!options.compaction) args.push('--no-compaction');
+  if (!options.numa) args.push('--no-numa');
+  args.push('--page-size', String(options.pageSize));
+  if (options.swap !== undefined) args.push('--swap', String(options.swap));
   if (options.cpus !== undefined) args.push('--cpus', String(options.cpus));
   if (options.seed !== undefined) args.push('--seed', String(options.seed));
   if (options.disk !== undefined) args.push('--disk', options.disk);

@@ -13,6 +13,9 @@ import { isAlive, readRecord } from '../runtime.ts';
 import { Failure } from '../transport.ts';
 import { FS_TYPE, probe } from '../unmount.ts';
 
+/** Options that are sizes in bytes. */
+const SIZES = ['memory', 'pageSize', 'swap'];
+
 export const CONTROL_DIR = 'sys/kernel/debug/pageblock';
 
 export function registerStatus(program: Command): void {
@@ -47,7 +50,7 @@ async function status(mountPoint: string): Promise<void> {
     rows.push(['pid', String(record.pid)], ['since', record.since]);
     rows.push(['version', record.version], ['transport', record.transport]);
     for (const [name, value] of Object.entries(record.options)) {
-      rows.push([name, name === 'memory' ? formatSize(Number(value)) : String(value)]);
+      rows.push([name, SIZES.includes(name) ? formatSize(Number(value)) : String(value)]);
     }
     if (record.log !== null) rows.push(['log', record.log]);
   }

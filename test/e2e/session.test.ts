@@ -7,51 +7,10 @@ import { chmodSync, chownSync, mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { it } from 'node:test';
 import { isMounted, mountMachine, noFuse, tempDir, userView } from '../helpers/mounts.ts';
-import { NOBODY, type RunOptions, run, sh } from '../helpers/processes.ts';
+import { NOBODY, run, sh } from '../helpers/processes.ts';
+import { session } from '../helpers/session.ts';
 
 const options = { skip: noFuse(), timeout: 240_000 };
-
-// As the README has it; the marks only cut the output apart.
-const SESSION = `set -e
-for i in $(seq 1 400); do dd if=/dev/urandom of=mnt/disk/f$i bs=4096 count=128 2>/dev/null & done; wait
-sha256sum mnt/disk/f*[02468] > sums;  rm mnt/disk/f*[13579]
-cat mnt/proc/buddyinfo; echo =; cat mnt/sys/kernel/debug/extfrag/unusable_index; echo =
-echo 1 > mnt/proc/sys/vm/compact_memory
-cat mnt/proc/buddyinfo; echo =; cat mnt/sys/kernel/debug/extfrag/unusable_index; echo =
-grep compact mnt/proc/vmstat; echo =
-sha256sum -c sums
-`;
-
-async function session(cwd: string, runOptions: RunOptions = {}): Promise<void> {
-  const out = await sh(SESSION, { ...runOptions, cwd, timeout: 120_000 });
-  const [buddyBefore, indexBefore, buddyAfter, indexAfter, counters, sums] = out.split('=\n');
-  assert.ok(pagesInOrder10(buddyAfter!) > pagesInOrder10(buddyBefore!), out);
-  assert.ok(sumOfColumn(indexAfter!, 9) < sumOfColumn(indexBefore!, 9), out);
-  assert.ok(Number(/compact_pages_moved (\d+)/.exec(counters!)?.[1]) > 1000, counters);
-  const lines = sums!.trimEnd().split('\n');
-  assert.equal(lines.length, 200);
-  for (const line of lines) assert.match(line, /: OK$/);
-}
-
-function columns(text: string): number[][] {
-  return text
-    .trimEnd()
-    .split('\n')
-    .map((line) =>
-      line
-        .replace(/^.*zone +\S+ +/, '')
-        .split(/ +/)
-        .map(Number),
-    );
-}
-
-function pagesInOrder10(buddyinfo: string): number {
-  return columns(buddyinfo).reduce((sum, row) => sum + row[10]!, 0);
-}
-
-function sumOfColumn(text: string, order: number): number {
-  return columns(text).reduce((sum, row) => sum + row[order]!, 0);
-}
 
 it('the session, default options', options, async (t) => {
   const mnt = await mountMachine(t);
