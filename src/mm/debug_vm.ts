@@ -212,7 +212,8 @@ function check_free_lists(m: Machine, d: DebugState): void {
         buddy >= zone.zone_start_pfn &&
         buddy < end &&
         (p.flags[buddy]! & PG_buddy) !== 0 &&
-        p.private_[buddy] === order
+        p.private_[buddy] === order &&
+        !(m.kernel.pageblocks_stay_apart && order >= m.shape.pageblock_order)
       ) {
         bad(m, 'two buddies are free and not merged', pfn);
       }

@@ -264,6 +264,8 @@ export interface KernelProfile {
    * 1 means all but the largest.
    */
   readonly tail_insert_margin: number;
+  /** Free buddies of a pageblock or more may stay apart: types of pageblocks that do not merge. */
+  readonly pageblocks_stay_apart?: true;
   /** Sets high and batch of a new PerCpuPages (page_alloc.c: setup_pageset, zone_batchsize). */
   setup_pageset(m: Machine, zone: Zone, pcp: PerCpuPages): void;
   /**

@@ -25,6 +25,7 @@ export const linux_6_1: KernelProfile = {
   nr_pcp_lists: NR_PCP_LISTS,
   pcp_list_order: pindex_to_order,
   tail_insert_margin: 2,
+  pageblocks_stay_apart: true,
   setup_pageset,
   alloc_pages,
   __free_pages,

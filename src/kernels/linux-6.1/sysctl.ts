@@ -12,6 +12,7 @@ import { EINVAL, ENOMEM } from '../../lib/errno.ts';
 import type { FileRow, RowContext } from '../../lib/file_row.ts';
 import { isspace, skip_spaces } from '../../lib/kstrto.ts';
 import type { Job } from '../../lib/kthread.ts';
+import { GFP_KERNEL } from '../../mm/gfp.ts';
 import { default_hstate, type Hstate } from '../../mm/hugetlb_def.ts';
 import type { Machine } from '../../mm/mmzone.ts';
 import { drop_pagecache } from '../../mm/truncate.ts';
@@ -19,6 +20,7 @@ import { count_vm_event, DROP_PAGECACHE, DROP_SLAB } from '../../mm/vmstat.ts';
 import { compact_nodes } from './compaction.ts';
 import { nodes_with_memory, set_max_huge_pages } from './hugetlb.ts';
 import { get_overcommit, set_overcommit } from './hugetlb_files.ts';
+import { shrink_slab } from './vmscan.ts';
 import { lowmem_reserve_ratio_key, setup_pageset } from './watermark.ts';
 
 /** A longer write is refused (KMALLOC_MAX_SIZE); of others the first page less a byte is read. */
@@ -261,7 +263,11 @@ function* drop(m: Machine, what: number, taken: number): Job {
     yield* drop_pagecache(m);
     count_vm_event(m, DROP_PAGECACHE);
   }
-  if ((what & 2) !== 0) count_vm_event(m, DROP_SLAB);
+  if ((what & 2) !== 0) {
+    // As long as halving what came leaves more than a little.
+    for (let shift = 0; shrink_slab(m, GFP_KERNEL, 0) >> shift > 1; shift++) yield;
+    count_vm_event(m, DROP_SLAB);
+  }
   return taken;
 }
 
