@@ -13,6 +13,8 @@ import {
   O_TRUNC,
   O_WRONLY,
   type OpenFile,
+  S_IFDIR,
+  S_IFMT,
   type Vnode,
 } from '../../src/fs/vfs.ts';
 import { trace_state } from '../../src/kernels/linux-2.6.35/trace.ts';
@@ -156,6 +158,20 @@ test('trace_clock, available_tracers and trace_options are the recorded ones', (
   assert.equal(shell.cat('trace_clock'), clock + '\n');
   assert.equal(shell.cat('available_tracers'), tracers + '\n');
   assert.equal(shell.cat('trace_options'), options.join('\n') + '\n');
+});
+
+test('looking at the files changes no state', () => {
+  const shell = new Shell();
+  const before = state_hash(shell.m);
+  const look = (path: string): void => {
+    for (const entry of shell.node(path).readdir() as Dirent[]) {
+      const name = path === '' ? entry.name : `${path}/${entry.name}`;
+      if ((entry.mode & S_IFMT) === S_IFDIR) look(name);
+      else if (!/trace_pipe|trace_marker/.test(name)) shell.cat(name);
+    }
+  };
+  look('');
+  assert.equal(state_hash(shell.m), before);
 });
 
 test('an idle machine: header only, no event on, buffers not yet expanded', () => {

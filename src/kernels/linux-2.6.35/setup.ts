@@ -14,6 +14,7 @@ import { kmem_cache_alloc } from '../../mm/slub.ts';
 import { NR_KERNEL_STACK } from '../../mm/vmstat.ts';
 import { hugetlb_init } from './hugetlb.ts';
 import { init_sysctls } from './sysctl.ts';
+import { trace_state } from './trace.ts';
 import { init_lowmem_reserve_ratio, init_per_zone_wmark_min } from './watermark.ts';
 
 /** Kernel threads of an idle machine with one CPU (recorded: 27 stacks of 8 KiB), and per further CPU. */
@@ -53,6 +54,8 @@ export function kernel_boot(m: Machine): void {
   start_kernel_threads(m);
   hugetlb_init(m);
   init_per_zone_wmark_min(m);
+  // Now, so that looking at its files later changes nothing.
+  trace_state(m);
 }
 
 /** Small machines do without grouping by mobility (page_alloc.c: build_all_zonelists). */
