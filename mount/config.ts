@@ -4,7 +4,7 @@
 import { InvalidArgumentError } from 'commander';
 
 export interface MountOptions {
-  readonly kernel: '2.6.35';
+  readonly kernel: '2.6.35' | '6.1';
   readonly compaction: boolean;
   readonly machine: 'x86_64' | 'x86' | 'ppc64';
   readonly memory: number;
@@ -60,9 +60,9 @@ export function parseSeed(text: string): number {
   return Number(text);
 }
 
-export function parseKernel(text: string): '2.6.35' {
-  if (text !== '2.6.35') {
-    throw new InvalidArgumentError('This version emulates one kernel: use --kernel 2.6.35.');
+export function parseKernel(text: string): '2.6.35' | '6.1' {
+  if (text !== '2.6.35' && text !== '6.1') {
+    throw new InvalidArgumentError('Choose 2.6.35 or 6.1.');
   }
   return text;
 }

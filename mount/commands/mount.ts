@@ -33,7 +33,7 @@ export function registerMount(program: Command): void {
     .command('mount')
     .description('mount an emulated machine on a directory; returns when the tree answers')
     .argument('<mnt>', 'an empty directory; made if it does not exist')
-    .option('--kernel <version>', 'the kernel to emulate: 2.6.35', parseKernel, '2.6.35')
+    .option('--kernel <version>', 'the kernel to emulate: 2.6.35 or 6.1', parseKernel, '2.6.35')
     .option('--no-compaction', 'a kernel built without CONFIG_COMPACTION')
     .option('--machine <type>', 'x86_64, x86 or ppc64', parseMachine, 'x86_64')
     .addOption(

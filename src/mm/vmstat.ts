@@ -96,8 +96,12 @@ export const KCOMPACTD_FREE_SCANNED = PGINODESTEAL + 33;
 export const OOM_KILL = PGINODESTEAL + 34;
 export const DROP_PAGECACHE = PGINODESTEAL + 35;
 export const DROP_SLAB = PGINODESTEAL + 36;
+export const PGSCAN_ANON = PGINODESTEAL + 37;
+export const PGSCAN_FILE = PGINODESTEAL + 38;
+export const PGSTEAL_ANON = PGINODESTEAL + 39;
+export const PGSTEAL_FILE = PGINODESTEAL + 40;
 /** Direct reclaims by the highest zone that the request may use. */
-export const ALLOCSTALL_ZONE = PGINODESTEAL + 37;
+export const ALLOCSTALL_ZONE = PGINODESTEAL + 41;
 export const NR_VM_EVENT_ITEMS = ALLOCSTALL_ZONE + PER_ZONE;
 
 /** Adds to a counter of the zone. */

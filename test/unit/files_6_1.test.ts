@@ -210,7 +210,7 @@ const EVENT_CONSTANTS: Record<string, string> = {
   zone_reclaim_failed: 'PGSCAN_ZONE_RECLAIM_FAILED',
 };
 
-/** Counted by zone in 2.6.35, and not here. */
+/** Sums over zones of our counters: tested below. */
 const OTHER_UNIT = ['pgrefill', 'pgscan_kswapd', 'pgscan_direct'];
 
 function event_of(name: string): number | undefined {
@@ -257,6 +257,19 @@ test('vmstat: every line, in its order, with its own counter', () => {
     return `${name} ${name === 'pgreuse' ? 0 : (values.get(name!) ?? value)}`;
   });
   assert.deepEqual(cat(m, '/proc/vmstat').trimEnd().split('\n'), expected);
+});
+
+test('vmstat: what is counted by zone here is summed', () => {
+  const m = recorded_machine();
+  for (let zone = 0; zone < 4; zone++) {
+    m.vm_events[stat.PGREFILL + zone] = zone + 1;
+    m.vm_events[stat.PGSTEAL + zone] = 10 * (zone + 1);
+  }
+  m.vm_events[stat.KSWAPD_STEAL] = 33;
+  const text = cat(m, '/proc/vmstat');
+  assert.match(text, /^pgrefill 10$/m);
+  assert.match(text, /^pgsteal_kswapd 33$/m);
+  assert.match(text, /^pgsteal_direct 67$/m);
 });
 
 test('nodeN/vmstat and numastat', () => {

@@ -6,6 +6,7 @@ import { files_6_1 } from './files.ts';
 import { kcompactd_tick } from './kcompactd.ts';
 import { kswapd_cond_resched, kswapd_tick } from './kswapd.ts';
 import { alloc_pages } from './page_alloc.ts';
+import { proc_pid_directory } from './proc_pid.ts';
 import {
   __free_pages,
   drain_pages,
@@ -38,5 +39,5 @@ export const linux_6_1: KernelProfile = {
   kswapd_tick,
   kcompactd_tick,
   files: files_6_1,
-  file_directories: [],
+  file_directories: [proc_pid_directory],
 };

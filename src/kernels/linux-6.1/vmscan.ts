@@ -117,9 +117,13 @@ import {
   PGACTIVATE,
   PGDEACTIVATE,
   PGREFILL,
+  PGSCAN_ANON,
   PGSCAN_DIRECT,
+  PGSCAN_FILE,
   PGSCAN_KSWAPD,
   PGSTEAL,
+  PGSTEAL_ANON,
+  PGSTEAL_FILE,
   SLABS_SCANNED,
 } from '../../mm/vmstat.ts';
 import {
@@ -456,6 +460,7 @@ function shrink_inactive_list(
   const nr_taken = isolate_lru_pages(m, sc, zone, nr_to_scan, lru, list);
   sc.nr_taken = nr_taken;
   count_zone_vm_events(m, kswapd ? PGSCAN_KSWAPD : PGSCAN_DIRECT, zone, sc.isolate_scanned);
+  count_vm_events(m, file ? PGSCAN_FILE : PGSCAN_ANON, sc.isolate_scanned);
   stat[NR_LRU_BASE + lru]! -= nr_taken;
   stat[isolated]! += nr_taken;
   let nr_reclaimed = 0;
@@ -464,6 +469,7 @@ function shrink_inactive_list(
     list_splice_init(p, kept, list);
     if (kswapd) count_vm_events(m, KSWAPD_STEAL, nr_reclaimed);
     count_zone_vm_events(m, PGSTEAL, zone, nr_reclaimed);
+    count_vm_events(m, file ? PGSTEAL_FILE : PGSTEAL_ANON, nr_reclaimed);
     move_pages_to_lru(m, sc, zone, list);
     lru_note_cost(zone, file, sc.nr_pageout);
     // Nothing but dirty pages that nobody writes: the flusher must.

@@ -47,6 +47,7 @@ import {
   KSWAPD_HIGH_WMARK_HIT_QUICKLY,
   KSWAPD_INODESTEAL,
   KSWAPD_LOW_WMARK_HIT_QUICKLY,
+  KSWAPD_STEAL,
   NR_ACTIVE_ANON,
   NR_ACTIVE_FILE,
   NR_ANON_PAGES,
@@ -84,8 +85,16 @@ import {
   PGMIGRATE_SUCCESS,
   PGPGIN,
   PGPGOUT,
+  PGREFILL,
   PGROTATED,
+  PGSCAN_ANON,
+  PGSCAN_DIRECT,
+  PGSCAN_FILE,
+  PGSCAN_KSWAPD,
   PGSCAN_ZONE_RECLAIM_FAILED,
+  PGSTEAL,
+  PGSTEAL_ANON,
+  PGSTEAL_FILE,
   PSWPIN,
   PSWPOUT,
   SLABS_SCANNED,
@@ -189,6 +198,10 @@ interface EventName {
   event: number;
   /** One counter a zone type: the zone's name is appended. */
   per_zone?: true;
+  /** Counted by zone type in the substrate, printed as one. */
+  sum?: true;
+  /** Less this one: what kswapd did. */
+  less?: number;
 }
 
 /** The event counters in the order of /proc/vmstat. */
@@ -207,19 +220,19 @@ const EVENTS: readonly EventName[] = [
   { name: 'pgfault', event: PGFAULT },
   { name: 'pgmajfault', event: PGMAJFAULT },
   { name: 'pglazyfreed', event: NONE },
-  { name: 'pgrefill', event: NONE },
+  { name: 'pgrefill', event: PGREFILL, sum: true },
   { name: 'pgreuse', event: NONE },
-  { name: 'pgsteal_kswapd', event: NONE },
-  { name: 'pgsteal_direct', event: NONE },
+  { name: 'pgsteal_kswapd', event: KSWAPD_STEAL },
+  { name: 'pgsteal_direct', event: PGSTEAL, sum: true, less: KSWAPD_STEAL },
   { name: 'pgdemote_kswapd', event: NONE },
   { name: 'pgdemote_direct', event: NONE },
-  { name: 'pgscan_kswapd', event: NONE },
-  { name: 'pgscan_direct', event: NONE },
+  { name: 'pgscan_kswapd', event: PGSCAN_KSWAPD, sum: true },
+  { name: 'pgscan_direct', event: PGSCAN_DIRECT, sum: true },
   { name: 'pgscan_direct_throttle', event: NONE },
-  { name: 'pgscan_anon', event: NONE },
-  { name: 'pgscan_file', event: NONE },
-  { name: 'pgsteal_anon', event: NONE },
-  { name: 'pgsteal_file', event: NONE },
+  { name: 'pgscan_anon', event: PGSCAN_ANON },
+  { name: 'pgscan_file', event: PGSCAN_FILE },
+  { name: 'pgsteal_anon', event: PGSTEAL_ANON },
+  { name: 'pgsteal_file', event: PGSTEAL_FILE },
   { name: 'zone_reclaim_failed', event: PGSCAN_ZONE_RECLAIM_FAILED },
   { name: 'pginodesteal', event: PGINODESTEAL },
   { name: 'slabs_scanned', event: SLABS_SCANNED },
@@ -524,13 +537,17 @@ export function vmstat_show(seq: SeqFile, m: Machine): void {
   const limits = global_dirty_limits(m);
   line(seq, 'nr_dirty_threshold', limits.thresh);
   line(seq, 'nr_dirty_background_threshold', limits.background);
-  for (const { name, event, per_zone } of EVENTS) {
+  for (const { name, event, per_zone, sum, less } of EVENTS) {
     if (per_zone) {
       for (let i = 0; i < m.shape.zone_names.length; i++) {
         const counted = event !== NONE && i < COUNTED_ZONES;
         const suffix = '_' + m.shape.zone_names[i]!.toLowerCase();
         line(seq, name + suffix, counted ? m.vm_events[event + i]! : 0);
       }
+    } else if (sum) {
+      let total = less === undefined ? 0 : -m.vm_events[less]!;
+      for (let i = 0; i < COUNTED_ZONES; i++) total += m.vm_events[event + i]!;
+      line(seq, name, total);
     } else {
       line(seq, name, event === NONE ? 0 : m.vm_events[event]!);
     }

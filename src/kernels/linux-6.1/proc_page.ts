@@ -1,0 +1,157 @@
+/**
+ * /proc/kpageflags and /proc/kpagecount: a little-endian 64-bit word for each frame.
+ *
+ * Linux: fs/proc/page.c, include/linux/kernel-page-flags.h (v6.1), whose bits are those of
+ * 2.6.35 and a few more, of kinds of pages that are not here. Differs: none known.
+ */
+import { EINVAL } from '../../lib/errno.ts';
+import type { FileRow } from '../../lib/file_row.ts';
+import { type Machine, pfn_valid, zone_end_pfn } from '../../mm/mmzone.ts';
+import { PageAnon, PageKsm, page_mapcount, page_mapped } from '../../mm/page.ts';
+import {
+  PG_active,
+  PG_arch_1,
+  PG_buddy,
+  PG_checked,
+  PG_dirty,
+  PG_error,
+  PG_head,
+  PG_locked,
+  PG_lru,
+  PG_mappedtodisk,
+  PG_mlocked,
+  PG_private,
+  PG_private_2,
+  PG_reclaim,
+  PG_referenced,
+  PG_reserved,
+  PG_slab,
+  PG_swapbacked,
+  PG_swapcache,
+  PG_tail,
+  PG_unevictable,
+  PG_uptodate,
+  PG_writeback,
+} from '../../mm/page_flags.ts';
+
+/** Bit of the word for each page flag, in the low half. */
+const LOW_BITS: readonly [flag: number, bit: number][] = [
+  [PG_locked, 0],
+  [PG_error, 1],
+  [PG_referenced, 2],
+  [PG_uptodate, 3],
+  [PG_dirty, 4],
+  [PG_lru, 5],
+  [PG_active, 6],
+  [PG_slab, 7],
+  [PG_writeback, 8],
+  [PG_reclaim, 9],
+  [PG_buddy, 10],
+  [PG_swapcache, 13],
+  [PG_swapbacked, 14],
+  [PG_head, 15],
+  [PG_tail, 16],
+  [PG_unevictable, 18],
+];
+const KPF_MMAP = 1 << 11;
+const KPF_ANON = 1 << 12;
+const KPF_NOPAGE = 1 << 20;
+const KPF_KSM = 1 << 21;
+
+/** The same for the high half: bits 32 and up, for kernel hackers. */
+const HIGH_BITS: readonly [flag: number, bit: number][] = [
+  [PG_reserved, 32],
+  [PG_mlocked, 33],
+  [PG_mappedtodisk, 34],
+  [PG_private, 35],
+  [PG_private_2, 36],
+  [PG_checked, 37],
+  [PG_arch_1, 38],
+];
+
+const ENTRY = 8;
+
+/** Flags are translated by looking up their lower and their upper half. */
+const HALF = 12;
+
+/** What each half of a flags word contributes, bits counted from `base`. */
+function translation(bits: readonly [flag: number, bit: number][], base: number): Uint32Array[] {
+  return [0, HALF].map((shift) => {
+    const table = new Uint32Array(2 ** HALF);
+    for (let half = 0; half < table.length; half++) {
+      for (const [flag, bit] of bits) {
+        if (((half << shift) & flag) !== 0) table[half]! |= 1 << (bit - base);
+      }
+    }
+    return table;
+  });
+}
+
+const [LOW_LOWER, LOW_UPPER] = translation(LOW_BITS, 0) as [Uint32Array, Uint32Array];
+const [HIGH_LOWER, HIGH_UPPER] = translation(HIGH_BITS, 32) as [Uint32Array, Uint32Array];
+
+/** The low 32 bits of a frame's word (fs/proc/page.c: get_uflags). */
+function kpage_flags_low(m: Machine, pfn: number): number {
+  if (!pfn_valid(m, pfn)) return KPF_NOPAGE;
+  const p = m.memmap;
+  const flags = p.flags[pfn]!;
+  let word = LOW_LOWER[flags & (2 ** HALF - 1)]! | LOW_UPPER[flags >>> HALF]!;
+  if ((flags & PG_slab) === 0 && page_mapped(p, pfn)) word |= KPF_MMAP;
+  if (PageAnon(p, pfn)) word |= KPF_ANON;
+  if (PageKsm(p, pfn)) word |= KPF_KSM;
+  return word;
+}
+
+function kpage_flags_high(m: Machine, pfn: number): number {
+  if (!pfn_valid(m, pfn)) return 0;
+  const flags = m.memmap.flags[pfn]!;
+  return HIGH_LOWER[flags & (2 ** HALF - 1)]! | HIGH_UPPER[flags >>> HALF]!;
+}
+
+function kpage_count(m: Machine, pfn: number): number {
+  return pfn_valid(m, pfn) ? page_mapcount(m.memmap, pfn) : 0;
+}
+
+/** One past the highest frame of RAM: the files end there. */
+function max_pfn(m: Machine): number {
+  let end = 0;
+  for (const zone of m.populated_zones) end = Math.max(end, zone_end_pfn(zone));
+  return end;
+}
+
+/** Words of `pos` on, as many as fit; -EINVAL unless offset and count are whole words. */
+function read_words(
+  m: Machine,
+  pos: number,
+  buf: Uint8Array,
+  low: (m: Machine, pfn: number) => number,
+  high: (m: Machine, pfn: number) => number,
+): number {
+  const count = Math.min(buf.length, max_pfn(m) * ENTRY - pos);
+  if (pos % ENTRY !== 0 || count % ENTRY !== 0) return -EINVAL;
+  if (count <= 0) return 0;
+  const view = new DataView(buf.buffer, buf.byteOffset, count);
+  let pfn = pos / ENTRY;
+  for (let at = 0; at < count; at += ENTRY, pfn++) {
+    view.setUint32(at, low(m, pfn), true);
+    view.setUint32(at + 4, high(m, pfn), true);
+  }
+  return count;
+}
+
+const zero = (): number => 0;
+
+export const proc_page_files: readonly FileRow<Machine>[] = [
+  {
+    path: '/proc/kpagecount',
+    mode: 0o400,
+    read_at: (m, pos, buf) => read_words(m, pos, buf, kpage_count, zero),
+    doc: 'how often each frame is mapped: 64 bits a frame',
+  },
+  {
+    path: '/proc/kpageflags',
+    mode: 0o400,
+    read_at: (m, pos, buf) => read_words(m, pos, buf, kpage_flags_low, kpage_flags_high),
+    doc: 'the flags of each frame: 64 bits a frame, as page-types reads them',
+  },
+];
