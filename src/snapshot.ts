@@ -46,7 +46,7 @@ import { PageTable } from './mm/page_table.ts';
 import { Shrinker } from './mm/reclaim_def.ts';
 import { ShmemInode, shmem_aops } from './mm/shmem.ts';
 import { KmemCache, KmemCacheCpu, KmemCacheNode, SlabState } from './mm/slub_def.ts';
-import { SwapInfo } from './mm/swap_state.ts';
+import { SwapDevice, SwapInfo } from './mm/swap_state.ts';
 import { MmuGather } from './mm/tlb.ts';
 import { MmTrace } from './mm/trace.ts';
 import { WritebackState } from './mm/writeback_def.ts';
@@ -60,6 +60,7 @@ function registry(devices: readonly BlockDevice[]): SnapshotRegistry {
     .add_class(AnonVma, AnonVmaChain, MmapFile, MmStruct, Task, VmArea, PageTable, MmuGather)
     .add_class(
       SwapInfo,
+      SwapDevice,
       Shrinker,
       Hstate,
       HugeMapping,
@@ -90,7 +91,8 @@ function registry(devices: readonly BlockDevice[]): SnapshotRegistry {
     .add_external(dcache_shrinker.name, dcache_shrinker)
     .add_external(icache_shrinker.name, icache_shrinker);
   devices.forEach((device, i) => {
-    if (!(device instanceof MemoryBlockDevice)) r.add_external(`block device ${i}`, device);
+    if (device instanceof SwapDevice || device instanceof MemoryBlockDevice) return;
+    r.add_external(`block device ${i}`, device);
   });
   return r;
 }

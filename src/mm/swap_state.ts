@@ -3,13 +3,15 @@
  *
  * A slot has a count of users (ptes) and a flag that the swap cache holds it. Entries are those of
  * page_table.ts: type << 28 | offset. A slot holds the content tag of the page that was written to
- * it, since anonymous pages carry tags instead of bytes; reading and writing are done at once.
+ * it, since anonymous pages carry tags instead of bytes. Writes take a disk's time, and the pages are
+ * under write-back meanwhile; reading is done at once.
  * Linux: mm/swap_state.c, mm/swapfile.c, mm/page_io.c. Differs: counts go up to 16382 without
  * continuation pages; no discard, no read errors; slots are looked for on the first area with room.
  */
 import { BUG_ON } from '../lib/bug.ts';
 import { EEXIST, EINVAL, ENOENT, ENOMEM } from '../lib/errno.ts';
-import { end_page_writeback, find_get_page, set_page_writeback } from './filemap.ts';
+import type { BlockDevice, BlockQueue } from './block_device.ts';
+import { find_get_page, set_page_writeback } from './filemap.ts';
 import { __GFP_HIGH, __GFP_NOMEMALLOC, __GFP_NOWARN, GFP_KERNEL } from './gfp.ts';
 import { lru_add_drain, lru_cache_add_anon, put_page, release_pages } from './lru.ts';
 import { type Machine, PAGEVEC_SIZE, page_zone } from './mmzone.ts';
@@ -29,6 +31,7 @@ import {
 } from './page.ts';
 import { PG_dirty, PG_locked, PG_swapbacked, PG_swapcache, PG_uptodate } from './page_flags.ts';
 import { MAX_SWAPFILES, swp_entry, swp_offset, swp_type } from './page_table.ts';
+import { add_block_device, submit_page_write, submit_read } from './page_writeback.ts';
 import { radix_tree_delete, radix_tree_insert, radix_tree_preload } from './radix_tree.ts';
 import { count_vm_event, mod_zone_page_state, NR_FILE_PAGES, PSWPIN, PSWPOUT } from './vmstat.ts';
 
@@ -39,6 +42,33 @@ const SWAP_MAP_MAX = 0x3ffe;
 const SWAP_MAP_BAD = 0x3fff;
 /** Free slots are looked for in runs of this many. */
 const SWAPFILE_CLUSTER = 256;
+
+/**
+ * What a swap area lies on. It takes time as any disk, and keeps no bytes: the tags of the slots are
+ * what anonymous pages hold.
+ */
+export class SwapDevice implements BlockDevice {
+  readonly size: number;
+
+  constructor(size: number) {
+    this.size = size;
+  }
+
+  read(buf: Uint8Array, _offset: number): number {
+    buf.fill(0);
+    return 0;
+  }
+
+  write(_buf: Uint8Array, _offset: number): number {
+    return 0;
+  }
+
+  flush(): number {
+    return 0;
+  }
+
+  discard(_offset: number, _length: number): void {}
+}
 
 /** One swap area (swap.h: struct swap_info_struct). */
 export class SwapInfo {
@@ -56,9 +86,12 @@ export class SwapInfo {
   cluster_next = 1;
   cluster_nr = 0;
   inuse_pages = 0;
+  /** The device's queue: index in m.block_devices. */
+  readonly bdev: number;
 
-  constructor(type: number, path: string, slots: number, prio: number) {
+  constructor(type: number, path: string, slots: number, prio: number, bdev: number) {
     this.type = type;
+    this.bdev = bdev;
     this.path = path;
     this.pages = slots - 1;
     this.prio = prio;
@@ -73,7 +106,8 @@ export class SwapInfo {
 export function swapon(m: Machine, path: string, slots: number): number {
   const type = m.swap_info.length;
   if (type >= MAX_SWAPFILES || slots < 2 || slots > 2 ** 28) return -EINVAL;
-  m.swap_info.push(new SwapInfo(type, path, slots, -1 - type));
+  const bdev = add_block_device(m, new SwapDevice(slots * 2 ** m.shape.page_shift));
+  m.swap_info.push(new SwapInfo(type, path, slots, -1 - type, bdev));
   m.nr_swap_pages += slots - 1;
   m.total_swap_pages += slots - 1;
   return type;
@@ -353,13 +387,20 @@ export function swap_writepage(m: Machine, pfn: pfn_t): number {
   m.swap_info[swp_type(entry)]!.tags[swp_offset(entry)] = m.contents.get_tag(pfn);
   count_vm_event(m, PSWPOUT);
   unlock_page(m.memmap, pfn);
-  end_page_writeback(m, pfn);
+  const size = 2 ** m.shape.page_shift;
+  submit_page_write(m, swap_queue(m, entry), pfn, 0, size, swp_offset(entry) * size, true);
   return 0;
+}
+
+function swap_queue(m: Machine, entry: number): BlockQueue {
+  return m.block_devices[m.swap_info[swp_type(entry)]!.bdev]!;
 }
 
 /** Fills a locked page from its slot and unlocks it. */
 export function swap_readpage(m: Machine, pfn: pfn_t): void {
   const entry = m.memmap.private_[pfn]!;
+  const size = 2 ** m.shape.page_shift;
+  submit_read(m, swap_queue(m, entry), swp_offset(entry) * size, size);
   m.contents.zero_page(pfn);
   m.contents.set_tag(pfn, m.swap_info[swp_type(entry)]!.tags[swp_offset(entry)]!);
   count_vm_event(m, PSWPIN);

@@ -32,7 +32,7 @@ import {
   trylock_page,
   unlock_page,
 } from '../../src/mm/page.ts';
-import { clear_page_dirty_for_io } from '../../src/mm/page_writeback.ts';
+import { clear_page_dirty_for_io, wait_on_page_writeback } from '../../src/mm/page_writeback.ts';
 import {
   page_referenced,
   SWAP_SUCCESS,
@@ -396,6 +396,7 @@ function swap_out(m: Machine, pfn: number): void {
   assert.equal(try_to_unmap(m, pfn, TTU_UNMAP | TTU_IGNORE_ACCESS), SWAP_SUCCESS);
   assert.ok(clear_page_dirty_for_io(m, pfn));
   assert.equal(swap_writepage(m, pfn), 0);
+  wait_on_page_writeback(m, pfn);
   assert.ok(trylock_page(m.memmap, pfn));
   delete_from_swap_cache(m, pfn);
   unlock_page(m.memmap, pfn);

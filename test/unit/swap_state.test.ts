@@ -23,7 +23,7 @@ import {
   swp_entry,
   swp_offset,
 } from '../../src/mm/page_table.ts';
-import { clear_page_dirty_for_io } from '../../src/mm/page_writeback.ts';
+import { clear_page_dirty_for_io, wait_on_page_writeback } from '../../src/mm/page_writeback.ts';
 import { SWAP_SUCCESS, TTU_IGNORE_ACCESS, TTU_UNMAP, try_to_unmap } from '../../src/mm/rmap.ts';
 import {
   add_to_swap,
@@ -49,6 +49,7 @@ function swap_out(m: Machine, pfn: number): void {
   // A clean page in the cache is what its slot holds.
   if (clear_page_dirty_for_io(m, pfn)) {
     assert.equal(swap_writepage(m, pfn), 0);
+    wait_on_page_writeback(m, pfn);
     assert.ok(trylock_page(m.memmap, pfn));
   }
   // The slot keeps its users; only the cache lets go.

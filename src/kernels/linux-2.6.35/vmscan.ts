@@ -91,6 +91,7 @@ import {
   PG_referenced,
   PG_unevictable,
 } from '../../mm/page_flags.ts';
+import { swp_type } from '../../mm/page_table.ts';
 import {
   AOP_WRITEPAGE_ACTIVATE,
   blk_flush_plug,
@@ -332,7 +333,8 @@ function pageout(m: Machine, pfn: pfn_t, mapping: AddressSpace | null, sync: boo
   const is_swap = mapping === m.swapper_space;
   const writepage = mapping.a_ops.writepage;
   if (!is_swap && writepage === undefined) return PAGE_ACTIVATE;
-  if ((m.current_flags & PF_SWAPWRITE) === 0 && bdi_write_congested(m, mapping.bdev)) {
+  const bdev = is_swap ? m.swap_info[swp_type(p.private_[pfn]!)]!.bdev : mapping.bdev;
+  if ((m.current_flags & PF_SWAPWRITE) === 0 && bdi_write_congested(m, bdev)) {
     return PAGE_KEEP;
   }
   if (!clear_page_dirty_for_io(m, pfn)) return PAGE_CLEAN;
