@@ -2,14 +2,14 @@
  * The file system as every transport sees it: requests by node, on Vnodes and OpenFiles.
  *
  * A transport finds out who asks for what and calls one method here. Results are values or
- * negative errnos; `write` and `fsync` answer through a callback, at once or, when the Vnode
- * returns a Job, after the JobRunner has run it in slices. Open files live in a table under
+ * negative errnos; what may take long (write, fsync, open, setattr, unlink, rename) answers through
+ * a callback, at once or, when the Vnode returns a Job, after the JobRunner has run it in slices. Open files live in a table under
  * small positive numbers. An exception in a Vnode becomes EIO, is reported once on standard
  * error and harms no other request. Linux has this layer in fs/fuse/ on the other side.
  */
 
 import type { Attr, Caller, Dirent, OpenFile, SetAttr, StatFs, Vnode } from '../src/fs/vfs.ts';
-import { O_ACCMODE, O_RDWR } from '../src/fs/vfs.ts';
+import { O_ACCMODE, O_RDONLY, O_RDWR, O_TRUNC } from '../src/fs/vfs.ts';
 import { EBADF, EINTR, EIO, ERESTARTSYS } from '../src/lib/errno.ts';
 import { is_job, type Job } from '../src/lib/kthread.ts';
 import { type JobRunner, reportDefect } from './jobs.ts';
@@ -67,8 +67,11 @@ export class Operations {
     return attempt<Attr>('getattr', () => node.getattr());
   }
 
-  setattr(node: Vnode, attr: SetAttr, caller: Caller): number {
-    return attempt('setattr', () => node.setattr(attr, caller));
+  setattr(node: Vnode, attr: SetAttr, caller: Caller, reply: Reply): void {
+    this.#answer(
+      attempt('setattr', () => node.setattr(attr, caller)),
+      reply,
+    );
   }
 
   readlink(node: Vnode): string | number {
@@ -99,16 +102,22 @@ export class Operations {
     return attempt('link', () => dir.link(name, target));
   }
 
-  unlink(dir: Vnode, name: string): number {
-    return attempt('unlink', () => dir.unlink(name));
+  unlink(dir: Vnode, name: string, reply: Reply): void {
+    this.#answer(
+      attempt('unlink', () => dir.unlink(name)),
+      reply,
+    );
   }
 
   rmdir(dir: Vnode, name: string): number {
     return attempt('rmdir', () => dir.rmdir(name));
   }
 
-  rename(dir: Vnode, name: string, newDir: Vnode, newName: string): number {
-    return attempt('rename', () => dir.rename(name, newDir, newName));
+  rename(dir: Vnode, name: string, newDir: Vnode, newName: string, reply: Reply): void {
+    this.#answer(
+      attempt('rename', () => dir.rename(name, newDir, newName)),
+      reply,
+    );
   }
 
   forget(node: Vnode): void {
@@ -135,8 +144,17 @@ export class Operations {
     return attempt('ioctl', () => node.ioctl(cmd));
   }
 
-  /** Returns a handle or -errno. */
-  open(node: Vnode, flags: number, caller: Caller): number {
+  /** Answers with a handle or -errno. */
+  open(node: Vnode, flags: number, caller: Caller, reply: Reply): void {
+    if ((flags & O_TRUNC) === 0 || (flags & O_ACCMODE) === O_RDONLY) {
+      reply(this.#open(node, flags, caller));
+      return;
+    }
+    const emptied = attempt('open', () => node.empty());
+    this.#answer(emptied, (result) => reply(result < 0 ? result : this.#open(node, flags, caller)));
+  }
+
+  #open(node: Vnode, flags: number, caller: Caller): number {
     const file = attempt('open', () => node.open(flags, caller));
     return typeof file === 'number' ? file : this.#addHandle(node, file);
   }
@@ -145,7 +163,7 @@ export class Operations {
   create(dir: Vnode, name: string, mode: number, flags: number, caller: Caller): number {
     const node = attempt('create', () => dir.create(name, mode, caller));
     if (typeof node === 'number') return node;
-    return this.open(node, (flags & ~O_ACCMODE) | O_RDWR, caller);
+    return this.#open(node, (flags & ~O_ACCMODE) | O_RDWR, caller);
   }
 
   /** The node behind a handle. */
@@ -212,14 +230,24 @@ export class Operations {
     this.#answer(entry ? attempt('fsync', () => entry.file.fsync(datasync)) : -EBADF, reply);
   }
 
-  release(handle: number): void {
+  /** Never fails. */
+  release(handle: number, reply: Reply): void {
     const entry = this.#handles.get(handle);
-    if (entry === undefined) return;
+    if (entry === undefined) {
+      reply(0);
+      return;
+    }
     this.#handles.delete(handle);
     const count = (this.#openCounts.get(entry.node) ?? 1) - 1;
     if (count === 0) this.#openCounts.delete(entry.node);
     else this.#openCounts.set(entry.node, count);
-    attempt('release', () => entry.file.release());
+    const { file } = entry;
+    const closed = attempt('release', () => {
+      if (file.close !== undefined) return file.close();
+      file.release();
+      return 0;
+    });
+    this.#answer(closed, () => reply(0));
   }
 
   #answer(result: number | Job, reply: Reply): void {

@@ -51,10 +51,10 @@ export class InProcessTransport implements Transport {
 
   async mount(): Promise<void> {}
   async unmount(): Promise<void> {
-    for (const fd of [...this.#descriptors.keys()]) this.close(fd);
+    for (const fd of [...this.#descriptors.keys()]) await this.close(fd);
   }
 
-  open(path: string, flags: number, mode = 0o644): number {
+  async open(path: string, flags: number, mode = 0o644): Promise<number> {
     const node = this.#walk(path, true);
     let handle: number;
     if (node === -ENOENT && flags & O_CREAT) {
@@ -67,7 +67,9 @@ export class InProcessTransport implements Transport {
       const attr = this.#ops.getattr(node);
       if (typeof attr === 'number') return attr;
       if ((attr.mode & S_IFMT) === S_IFDIR) return -EISDIR;
-      handle = this.#ops.open(node, flags & ~(O_CREAT | O_EXCL), this.#caller);
+      handle = await new Promise((resolve) =>
+        this.#ops.open(node, flags & ~(O_CREAT | O_EXCL), this.#caller, resolve),
+      );
     }
     if (handle < 0) return handle;
     const fd = this.#next++;
@@ -120,12 +122,11 @@ export class InProcessTransport implements Transport {
     return new Promise((resolve) => this.#ops.fsync(desc.handle, false, resolve));
   }
 
-  close(fd: number): number {
+  close(fd: number): Promise<number> {
     const desc = this.#descriptors.get(fd);
-    if (desc === undefined) return -EBADF;
+    if (desc === undefined) return Promise.resolve(-EBADF);
     this.#descriptors.delete(fd);
-    this.#ops.release(desc.handle);
-    return 0;
+    return new Promise((resolve) => this.#ops.release(desc.handle, resolve));
   }
 
   fstat(fd: number): Attr | number {
@@ -134,10 +135,10 @@ export class InProcessTransport implements Transport {
     return node === undefined ? -EBADF : this.#ops.getattr(node);
   }
 
-  ftruncate(fd: number, size: number): number {
+  async ftruncate(fd: number, size: number): Promise<number> {
     const desc = this.#descriptors.get(fd);
     const node = desc && this.#ops.node(desc.handle);
-    return node === undefined ? -EBADF : this.#ops.setattr(node, { size }, this.#caller);
+    return node === undefined ? -EBADF : this.#setattr(node, { size });
   }
 
   stat(path: string): Attr | number {
@@ -150,9 +151,13 @@ export class InProcessTransport implements Transport {
     return typeof node === 'number' ? node : this.#ops.getattr(node);
   }
 
-  setattr(path: string, attr: SetAttr): number {
+  async setattr(path: string, attr: SetAttr): Promise<number> {
     const node = this.#walk(path, true);
-    return typeof node === 'number' ? node : this.#ops.setattr(node, attr, this.#caller);
+    return typeof node === 'number' ? node : this.#setattr(node, attr);
+  }
+
+  #setattr(node: Vnode, attr: SetAttr): Promise<number> {
+    return new Promise((resolve) => this.#ops.setattr(node, attr, this.#caller, resolve));
   }
 
   statfs(path: string): StatFs | number {
@@ -194,9 +199,10 @@ export class InProcessTransport implements Transport {
     return typeof at === 'number' ? at : this.#ops.link(at.dir, at.name, node);
   }
 
-  unlink(path: string): number {
+  async unlink(path: string): Promise<number> {
     const at = this.#parent(path);
-    return typeof at === 'number' ? at : this.#ops.unlink(at.dir, at.name);
+    if (typeof at === 'number') return at;
+    return new Promise((resolve) => this.#ops.unlink(at.dir, at.name, resolve));
   }
 
   rmdir(path: string): number {
@@ -204,11 +210,14 @@ export class InProcessTransport implements Transport {
     return typeof at === 'number' ? at : this.#ops.rmdir(at.dir, at.name);
   }
 
-  rename(path: string, newPath: string): number {
+  async rename(path: string, newPath: string): Promise<number> {
     const from = this.#parent(path);
     const to = this.#parent(newPath);
     if (typeof from === 'number') return from;
-    return typeof to === 'number' ? to : this.#ops.rename(from.dir, from.name, to.dir, to.name);
+    if (typeof to === 'number') return to;
+    return new Promise((resolve) =>
+      this.#ops.rename(from.dir, from.name, to.dir, to.name, resolve),
+    );
   }
 
   #walk(path: string, follow: boolean, links = 0): Vnode | number {

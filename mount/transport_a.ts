@@ -24,7 +24,7 @@ import { EIO, ENOTEMPTY, ERANGE } from '../src/lib/errno.ts';
 import { reportDefect } from './jobs.ts';
 import { mountAt } from './mountinfo.ts';
 import { closeFuseOnExec, loadFuse, MNT_DETACH, umount } from './native.ts';
-import type { Operations } from './ops.ts';
+import type { Operations, Reply } from './ops.ts';
 import { Failure, type Transport } from './transport.ts';
 import { explainMountFailure, runFusermount } from './unmount.ts';
 
@@ -212,9 +212,11 @@ export class FuseNativeTransport implements Transport {
 
       open: (path: string, flags: number, cb: Callback) => {
         const node = this.#walk(path);
-        const handle = typeof node === 'number' ? node : ops.open(node, flags, caller);
-        if (handle < 0) cb(handle);
-        else cb(0, handle);
+        if (typeof node === 'number') return cb(node);
+        ops.open(node, flags, caller, (handle) => {
+          if (handle < 0) cb(handle);
+          else cb(0, handle);
+        });
       },
 
       create: (path: string, mode: number, cb: Callback) => {
@@ -237,27 +239,25 @@ export class FuseNativeTransport implements Transport {
         ops.fsync(handle, datasync !== 0, cb);
       },
       release: (_: string, handle: number, cb: Callback) => {
-        ops.release(handle);
-        cb(0);
+        ops.release(handle, cb);
       },
 
-      truncate: (path: string, size: number, cb: Callback) => cb(this.#setattr(path, { size })),
+      truncate: (path: string, size: number, cb: Callback) => this.#setattr(path, { size }, cb),
       ftruncate: (path: string, handle: number, size: number, cb: Callback) => {
         const node = ops.node(handle);
-        cb(
-          node === undefined ? this.#setattr(path, { size }) : ops.setattr(node, { size }, caller),
-        );
+        if (node === undefined) this.#setattr(path, { size }, cb);
+        else ops.setattr(node, { size }, caller, cb);
       },
       chmod: (path: string, mode: number, cb: Callback) =>
-        cb(this.#setattr(path, { mode: mode & 0o7777 })),
+        this.#setattr(path, { mode: mode & 0o7777 }, cb),
       chown: (path: string, uid: number, gid: number, cb: Callback) => {
         const attr: SetAttr = {};
         if (uid !== NO_ID) attr.uid = uid;
         if (gid !== NO_ID) attr.gid = gid;
-        cb(this.#setattr(path, attr));
+        this.#setattr(path, attr, cb);
       },
       utimens: (path: string, atime: number, mtime: number, cb: Callback) =>
-        cb(this.#setattr(path, { atime, mtime })),
+        this.#setattr(path, { atime, mtime }, cb),
 
       mknod: (path: string, mode: number, rdev: number, cb: Callback) => {
         const at = this.#parent(path, true);
@@ -266,8 +266,8 @@ export class FuseNativeTransport implements Transport {
           return cb(status(ops.mknod(at.dir, at.name, mode, rdev, caller)));
         }
         const handle = ops.create(at.dir, at.name, mode, O_RDWR, caller);
-        if (handle > 0) ops.release(handle);
-        cb(Math.min(handle, 0));
+        if (handle > 0) ops.release(handle, cb);
+        else cb(handle);
       },
       mkdir: (path: string, mode: number, cb: Callback) => {
         const at = this.#parent(path, true);
@@ -283,9 +283,9 @@ export class FuseNativeTransport implements Transport {
         if (typeof node === 'number') return cb(node);
         cb(typeof at === 'number' ? at : ops.link(at.dir, at.name, node));
       },
-      unlink: (path: string, cb: Callback) => cb(this.#unlink(path)),
+      unlink: (path: string, cb: Callback) => this.#unlink(path, cb),
       rmdir: (path: string, cb: Callback) => cb(this.#rmdir(path)),
-      rename: (path: string, newPath: string, cb: Callback) => cb(this.#rename(path, newPath)),
+      rename: (path: string, newPath: string, cb: Callback) => this.#rename(path, newPath, cb),
 
       setxattr: (path: string, name: string, value: Buffer, ...rest: unknown[]) => {
         const cb = rest[rest.length - 1] as Callback;
@@ -324,24 +324,28 @@ export class FuseNativeTransport implements Transport {
     return typeof dir === 'number' ? dir : { dir, name };
   }
 
-  #setattr(path: string, attr: SetAttr): number {
+  #setattr(path: string, attr: SetAttr, reply: Reply): void {
     const node = this.#walk(path);
-    return typeof node === 'number' ? node : this.#ops.setattr(node, attr, this.#options.caller);
+    if (typeof node === 'number') reply(node);
+    else this.#ops.setattr(node, attr, this.#options.caller, reply);
   }
 
-  #unlink(path: string): number {
+  #unlink(path: string, reply: Reply): void {
     const orphan = this.#hidden.get(path);
+    const at = this.#parent(path, false);
     if (orphan !== undefined) {
       this.#hidden.delete(path);
       this.#ops.forget(orphan);
-      return 0;
+      reply(0);
+    } else if (typeof at === 'number') {
+      reply(at);
+    } else {
+      const node = this.#ops.lookup(at.dir, at.name);
+      this.#ops.unlink(at.dir, at.name, (result) => {
+        if (result === 0 && typeof node !== 'number') this.#ops.forget(node);
+        reply(result);
+      });
     }
-    const at = this.#parent(path, false);
-    if (typeof at === 'number') return at;
-    const node = this.#ops.lookup(at.dir, at.name);
-    const result = this.#ops.unlink(at.dir, at.name);
-    if (result === 0 && typeof node !== 'number') this.#ops.forget(node);
-    return result;
   }
 
   #rmdir(path: string): number {
@@ -357,24 +361,30 @@ export class FuseNativeTransport implements Transport {
     return result;
   }
 
-  #rename(path: string, newPath: string): number {
+  #rename(path: string, newPath: string, reply: Reply): void {
     const from = this.#parent(path, false);
     const to = this.#parent(newPath, true);
-    if (typeof from === 'number') return from;
-    if (typeof to === 'number') return to;
-    const node = this.#ops.lookup(from.dir, from.name);
-    if (typeof node === 'number') return node;
-    if (from.dir === to.dir && HIDDEN.test(to.name) && this.#ops.isOpen(node)) {
-      const result = this.#ops.unlink(from.dir, from.name);
-      if (result === 0) this.#hidden.set(newPath, node);
-      return result;
+    if (typeof from === 'number') reply(from);
+    else if (typeof to === 'number') reply(to);
+    else {
+      const node = this.#ops.lookup(from.dir, from.name);
+      if (typeof node === 'number') reply(node);
+      else if (from.dir === to.dir && HIDDEN.test(to.name) && this.#ops.isOpen(node)) {
+        this.#ops.unlink(from.dir, from.name, (result) => {
+          if (result === 0) this.#hidden.set(newPath, node);
+          reply(result);
+        });
+      } else {
+        const victim = this.#ops.lookup(to.dir, to.name);
+        this.#ops.rename(from.dir, from.name, to.dir, to.name, (result) => {
+          if (result === 0) {
+            if (typeof victim !== 'number' && victim !== node) this.#ops.forget(victim);
+            this.#moveHidden(path, newPath);
+          }
+          reply(result);
+        });
+      }
     }
-    const victim = this.#ops.lookup(to.dir, to.name);
-    const result = this.#ops.rename(from.dir, from.name, to.dir, to.name);
-    if (result !== 0) return result;
-    if (typeof victim !== 'number' && victim !== node) this.#ops.forget(victim);
-    this.#moveHidden(path, newPath);
-    return 0;
   }
 
   /** A directory was renamed: libfuse now calls the hidden files in it by their new paths. */

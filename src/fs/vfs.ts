@@ -3,8 +3,10 @@
  * OpenFiles, which are read and written. kernfs (virtual files) and disk (the emulated disk
  * file system) implement both; mount/ turns FUSE requests into these calls and decides nothing.
  *
- * Conventions: every operation returns a result or a negative errno (lib/errno). Times are
- * milliseconds since the epoch, with fractions. Offsets and sizes are exact up to 2^53.
+ * Conventions: every operation returns a result or a negative errno (lib/errno), or a Job that ends
+ * in either. What a Job is to change for other callers to see (the name that goes, the new size) is
+ * changed when it is returned; it must be run to its end (lib/kthread: settle, for who can wait).
+ * Times are milliseconds since the epoch, with fractions. Offsets and sizes are exact up to 2^53.
  * Linux: include/linux/fs.h (struct inode_operations, struct file_operations).
  */
 import { EINVAL, EISDIR, ENOTDIR, ENOTTY, EOPNOTSUPP, EPERM } from '../lib/errno.ts';
@@ -94,6 +96,8 @@ export interface OpenFile {
   write(buf: Uint8Array, pos: number): number | Job;
   /** The last reference is gone. Never fails. */
   release(): void;
+  /** The same by a job that pauses, where there may be much to do. */
+  close?(): number | Job;
   fsync(datasync: boolean): number | Job;
   /** Milliseconds of wall time by which a test wants the next such call to take longer. */
   delay?(op: 'read' | 'write'): number;
@@ -103,7 +107,7 @@ export interface OpenFile {
 export abstract class Vnode {
   abstract getattr(): Attr;
 
-  setattr(_attr: SetAttr, _caller: Caller): number {
+  setattr(_attr: SetAttr, _caller: Caller): number | Job {
     return -EPERM;
   }
 
@@ -111,6 +115,10 @@ export abstract class Vnode {
   /** `flags` are open(2)'s; O_TRUNC is carried out here. */
   open(_flags: number, _caller: Caller): OpenFile | number {
     return -EISDIR;
+  }
+  /** What open with O_TRUNC would do at once, by a job where it may take long; open need not. */
+  empty(): number | Job {
+    return 0;
   }
   readlink(): string | number {
     return -EINVAL;
@@ -139,14 +147,14 @@ export abstract class Vnode {
   link(_name: string, _target: Vnode): number {
     return -EPERM;
   }
-  unlink(_name: string): number {
+  unlink(_name: string): number | Job {
     return -ENOTDIR;
   }
   rmdir(_name: string): number {
     return -ENOTDIR;
   }
   /** Moves `name` of this directory to `new_name` in `new_parent`; both are in one mount. */
-  rename(_name: string, _new_parent: Vnode, _new_name: string): number {
+  rename(_name: string, _new_parent: Vnode, _new_name: string): number | Job {
     return -EPERM;
   }
 

@@ -20,3 +20,8 @@ export function run_job<T>(job: Job<T>): T {
 export function is_job(result: number | Job): result is Job {
   return typeof result !== 'number';
 }
+
+/** The result of what may be a job, which is then run to its end. */
+export function settle(result: number | Job): number {
+  return is_job(result) ? run_job(result) : result;
+}

@@ -62,29 +62,32 @@ export function truncate_inode_page(m: Machine, mapping: AddressSpace, pfn: pfn_
 }
 
 /**
- * Drops all pages of a mapping from byte `lstart` on; a page that is cut in two is zeroed behind
- * the cut (truncate.c: truncate_inode_pages).
+ * Drops the next 14 pages of a mapping from index `next` on. Returns where to go on, -1 at the end:
+ * the body of truncate_inode_pages' loop, which has a cond_resched behind it.
  */
-export function truncate_inode_pages(m: Machine, mapping: AddressSpace, lstart: number): void {
+export function truncate_some_pages(m: Machine, mapping: AddressSpace, next: number): number {
+  const p = m.memmap;
+  const nr = mapping.nrpages === 0 ? 0 : pagevec_lookup(m, mapping, next);
+  if (nr === 0) return -1;
+  const last = pvec_index[nr - 1]!;
+  for (let i = 0; i < nr; i++) {
+    const pfn = pvec[i]!;
+    BUG_ON(!trylock_page(p, pfn), 'truncate_inode_pages: the page is locked for ever');
+    wait_on_page_writeback(m, pfn);
+    truncate_inode_page(m, mapping, pfn);
+    unlock_page(p, pfn);
+  }
+  pagevec_release(m, nr);
+  return last + 1;
+}
+
+/** Zeroes what lies behind byte `lstart` in the page that it cuts in two. */
+export function truncate_partial_page(m: Machine, mapping: AddressSpace, lstart: number): void {
   const p = m.memmap;
   const page_size = 2 ** m.shape.page_shift;
   const start = Math.ceil(lstart / page_size);
   const partial = lstart % page_size;
-  if (mapping.nrpages === 0) return;
-  for (let next = start; ; ) {
-    const nr = pagevec_lookup(m, mapping, next);
-    if (nr === 0) break;
-    next = pvec_index[nr - 1]! + 1;
-    for (let i = 0; i < nr; i++) {
-      const pfn = pvec[i]!;
-      BUG_ON(!trylock_page(p, pfn), 'truncate_inode_pages: the page is locked for ever');
-      wait_on_page_writeback(m, pfn);
-      truncate_inode_page(m, mapping, pfn);
-      unlock_page(p, pfn);
-    }
-    pagevec_release(m, nr);
-  }
-  if (partial === 0) return;
+  if (partial === 0 || mapping.nrpages === 0) return;
   const pfn = find_lock_page(m, mapping, start - 1);
   if (pfn < 0) return;
   wait_on_page_writeback(m, pfn);
@@ -92,6 +95,16 @@ export function truncate_inode_pages(m: Machine, mapping: AddressSpace, lstart: 
   if (page_has_private(p, pfn)) block_invalidatepage(m, pfn, partial);
   unlock_page(p, pfn);
   put_page(m, pfn);
+}
+
+/**
+ * Drops all pages of a mapping from byte `lstart` on; a page that is cut in two is zeroed behind
+ * the cut (truncate.c: truncate_inode_pages).
+ */
+export function truncate_inode_pages(m: Machine, mapping: AddressSpace, lstart: number): void {
+  let next = Math.ceil(lstart / 2 ** m.shape.page_shift);
+  while (next >= 0) next = truncate_some_pages(m, mapping, next);
+  truncate_partial_page(m, mapping, lstart);
 }
 
 /**

@@ -12,7 +12,7 @@ import { prune_dcache, prune_icache } from '../../src/fs/disk/shrink.ts';
 import { O_APPEND, O_RDWR, O_TRUNC, type OpenFile, Vnode } from '../../src/fs/vfs.ts';
 import { compact_nodes } from '../../src/kernels/linux-2.6.35/compaction.ts';
 import { errno_name } from '../../src/lib/errno.ts';
-import { is_job, run_job } from '../../src/lib/kthread.ts';
+import { is_job, run_job, settle } from '../../src/lib/kthread.ts';
 import { advance_clock, boot } from '../../src/machine.ts';
 import { MemoryBlockDevice } from '../../src/mm/block_device.ts';
 import { debug_vm } from '../../src/mm/debug_vm.ts';
@@ -147,7 +147,7 @@ class DiskRun {
       const [[dir, ndir, name]] = files.splice(this.r.below(files.length), 1) as [
         [Vnode, NaiveNode, string],
       ];
-      this.check('unlink', this.naive.unlink(ndir, name), dir.unlink(name));
+      this.check('unlink', this.naive.unlink(ndir, name), settle(dir.unlink(name)));
     }
   }
 
@@ -226,7 +226,7 @@ class DiskRun {
     const [v, n] = this.dir();
     const name = this.name();
     if (Buffer.byteLength(name) > 255) return;
-    this.check('unlink', this.naive.unlink(n, name), v.unlink(name));
+    this.check('unlink', this.naive.unlink(n, name), settle(v.unlink(name)));
   }
 
   rmdir(): void {
@@ -251,7 +251,7 @@ class DiskRun {
     const targets = [...nto.entries.keys()];
     const new_name = targets.length > 0 && this.r.one_in(2) ? this.r.pick(targets) : this.name();
     if (Buffer.byteLength(name) > 255) return;
-    const result = v.rename(name, to, new_name);
+    const result = settle(v.rename(name, to, new_name));
     if (this.lacks(result)) return;
     const victim = nto.entries.get(new_name);
     const source = n.entries.get(name);
@@ -304,7 +304,7 @@ class DiskRun {
     if (found === null || found[1].kind !== 'file') return;
     const { length } = found[1].data;
     const size = this.r.one_in(3) ? this.r.below(this.shape.file) : this.r.below(length + 1);
-    const result = found[0].setattr({ size }, CALLER);
+    const result = settle(found[0].setattr({ size }, CALLER));
     if (this.lacks(result)) return;
     if (result !== 0) this.fail('truncate', 0, errno_name(result));
     found[1].resize(size);
@@ -472,7 +472,7 @@ export const disk_model: Model = {
     const fs = disk_of(run.m)!;
     const remove = (v: Vnode, n: NaiveNode): void => {
       for (const [name, node] of n.entries) {
-        if (node.kind !== 'dir') run.check('unlink', 'OK', v.unlink(name));
+        if (node.kind !== 'dir') run.check('unlink', 'OK', settle(v.unlink(name)));
         else {
           const child = v.lookup(name);
           if (!(child instanceof Vnode)) return;

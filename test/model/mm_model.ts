@@ -10,7 +10,7 @@ import { disk_mount, disk_of, disk_root } from '../../src/fs/disk/index.ts';
 import { O_RDWR, type OpenFile, type Vnode } from '../../src/fs/vfs.ts';
 import { compact_node } from '../../src/kernels/linux-2.6.35/compaction.ts';
 import { compact_store } from '../../src/kernels/linux-6.1/compaction.ts';
-import { is_job, type Job, run_job } from '../../src/lib/kthread.ts';
+import { is_job, type Job, run_job, settle } from '../../src/lib/kthread.ts';
 import { advance_clock, boot, type MachineConfig } from '../../src/machine.ts';
 import { MemoryBlockDevice } from '../../src/mm/block_device.ts';
 import { debug_vm, dump_page } from '../../src/mm/debug_vm.ts';
@@ -423,7 +423,7 @@ export class MmRun {
     const open = node.open(O_RDWR, ROOT);
     if (typeof open === 'number') {
       assert.equal(open, ENOMEM);
-      assert.equal(this.root.unlink(name), 0);
+      assert.equal(settle(this.root.unlink(name)), 0);
       node.forget();
       return;
     }
@@ -473,7 +473,7 @@ export class MmRun {
     const { random } = this;
     const f = random.pick(this.files);
     const size = random.one_in(3) ? random.below(MAX_FILE) : random.below(f.size + 1);
-    const err = f.node.setattr({ size }, ROOT);
+    const err = settle(f.node.setattr({ size }, ROOT));
     if (err !== 0) {
       assert.ok(err === ENOMEM || err === ENOSPC, `truncate: ${err}`);
       return;
@@ -486,7 +486,7 @@ export class MmRun {
     const f = this.random.pick(this.files);
     if (f.name === null) return;
     const name = `r${this.names++}`;
-    const err = this.root.rename(f.name, this.root, name);
+    const err = settle(this.root.rename(f.name, this.root, name));
     if (err === 0) f.name = name;
     else assert.ok(err === ENOMEM || err === ENOSPC, `rename: ${err}`);
   }
@@ -495,7 +495,7 @@ export class MmRun {
   private unlink_open(): void {
     const f = this.random.pick(this.files);
     if (f.name === null) return;
-    const err = this.root.unlink(f.name);
+    const err = settle(this.root.unlink(f.name));
     if (err === 0) f.name = null;
     else assert.ok(err === ENOMEM || err === ENOSPC, `unlink: ${err}`);
   }
@@ -503,7 +503,7 @@ export class MmRun {
   private remove(): void {
     const at = this.random.below(this.files.length);
     const f = this.files[at]!;
-    if (f.name !== null && this.root.unlink(f.name) !== 0) return;
+    if (f.name !== null && settle(this.root.unlink(f.name)) !== 0) return;
     this.files.splice(at, 1);
     f.open.release();
     f.node.forget();

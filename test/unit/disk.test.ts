@@ -14,7 +14,7 @@ import {
   Vnode,
 } from '../../src/fs/vfs.ts';
 import { errno_name } from '../../src/lib/errno.ts';
-import { run_job } from '../../src/lib/kthread.ts';
+import { is_job, type Job, run_job, settle } from '../../src/lib/kthread.ts';
 import { advance_clock, boot } from '../../src/machine.ts';
 import { MemoryBlockDevice } from '../../src/mm/block_device.ts';
 import { debug_vm } from '../../src/mm/debug_vm.ts';
@@ -59,7 +59,7 @@ function content(v: Vnode): string {
     done += count;
   }
   file.release();
-  return String.fromCharCode(...buf);
+  return Buffer.from(buf).toString('latin1');
 }
 
 test('the root directory belongs to who mounts', () => {
@@ -95,7 +95,7 @@ test('renames, case by case', () => {
           if (code(dir.unlink(inner.name)) !== 'OK') dir.rmdir(inner.name);
         }
         root.rmdir(name);
-      } else root.unlink(name);
+      } else settle(root.unlink(name));
     }
     const a = node(root.create('a', 0o644, CALLER));
     open(a).write(bytes('aaa'), 0);
@@ -174,7 +174,7 @@ test('an open file that was removed lives until it is closed', () => {
   const v = node(root.create('f', 0o644, CALLER));
   const file = open(v);
   file.write(new Uint8Array(MIB).fill(5), 0);
-  root.unlink('f');
+  settle(root.unlink('f'));
   assert.equal(code(root.lookup('f')), 'ENOENT');
   assert.equal(v.getattr().nlink, 0);
   assert.equal(file.write(bytes('more'), MIB), 4);
@@ -207,11 +207,11 @@ test('holes, truncation, appending', () => {
   assert.deepEqual([...buf], [0, 0, 0, 0, 101, 110, 100, 1]);
   assert.equal(file.read(buf, 3 * GIB), 8);
   assert.deepEqual(buf, new Uint8Array(8));
-  v.setattr({ size: 0 }, CALLER);
+  settle(v.setattr({ size: 0 }, CALLER));
   assert.equal(v.getattr().blocks, 0);
   file.write(bytes('0123456789'), 0);
-  v.setattr({ size: 4 }, CALLER);
-  v.setattr({ size: 8 }, CALLER);
+  settle(v.setattr({ size: 4 }, CALLER));
+  settle(v.setattr({ size: 8 }, CALLER));
   assert.equal(content(v), '0123\0\0\0\0');
   const appender = open(v, O_RDWR | O_APPEND);
   appender.write(bytes('xy'), 0);
@@ -303,7 +303,7 @@ test('space: statfs counts what files take, and gives it back', () => {
   assert.equal(used, 258);
   assert.equal(v.getattr().blocks, 257 * 8);
   file.release();
-  root.unlink('f');
+  settle(root.unlink('f'));
   assert.equal(before.bfree - root.statfs().bfree, 1);
   assert.equal(root.statfs().ffree, before.ffree);
   debug_vm(m);
@@ -327,7 +327,7 @@ test('a full disk: ENOSPC after the last block, earlier data unharmed', () => {
   assert.equal(pos % 4096, 0);
   assert.equal(content(first), 'precious');
   assert.equal(code(file.write(new Uint8Array(10), 0)), 'OK'); // no new block
-  root.unlink('f');
+  settle(root.unlink('f'));
   file.release();
   assert.ok(root.statfs().bfree > 1000);
   debug_vm(m);
@@ -339,7 +339,7 @@ test('no inode left: ENOSPC, and one comes back', () => {
   while (code(root.create('f' + made, 0o644, CALLER)) === 'OK') made++;
   assert.equal(root.statfs().ffree, 0);
   assert.equal(code(root.create('x', 0o644, CALLER)), 'ENOSPC');
-  root.unlink('f3');
+  settle(root.unlink('f3'));
   assert.equal(code(root.create('x', 0o644, CALLER)), 'OK');
 });
 
@@ -383,4 +383,85 @@ test('two machines with the same seed do the same', () => {
     return [m.memmap.flags, m.memmap._count, m.memmap.next].map((c) => c.join()).join();
   };
   assert.equal(run(), run());
+});
+
+/** A file of `mib` MiB whose bytes are `byte`. */
+function large(root: Vnode, name: string, mib: number, byte: number): Vnode {
+  const v = node(root.create(name, 0o644, CALLER));
+  const file = open(v);
+  for (let i = 0; i < mib; i++) {
+    assert.equal(file.write(new Uint8Array(MIB).fill(byte), i * MIB), MIB);
+  }
+  file.release();
+  return v;
+}
+
+/** Runs a job to its end and looks at the whole machine a few times meanwhile. */
+function in_slices(m: Machine, result: number | Job, at_least: number, between?: () => void): void {
+  assert.ok(is_job(result));
+  let steps = 0;
+  for (;;) {
+    const step = result.next();
+    if (step.done) {
+      assert.equal(step.value, 0);
+      break;
+    }
+    steps++;
+    if (steps % 50 === 1) debug_vm(m);
+    if (steps === 20) between?.();
+  }
+  assert.ok(steps >= at_least, `${steps} steps`);
+  debug_vm(m);
+}
+
+test('a large file is removed in slices, behind its name', () => {
+  const { m, root } = machine();
+  const before = root.statfs();
+  large(root, 'big', 20, 1);
+  in_slices(m, root.unlink('big'), 300, () => {
+    assert.equal(code(root.lookup('big')), 'ENOENT');
+    // Its name and the rest of the disk are for others.
+    assert.equal(content(large(root, 'big', 1, 0x42)).slice(-2), 'BB');
+  });
+  assert.equal(root.unlink('big'), 0);
+  // The root directory has a block now.
+  assert.deepEqual(root.statfs(), { ...before, bfree: before.bfree - 1, bavail: before.bfree - 1 });
+
+  // The last of name and users frees it, whichever that is.
+  const file = open(large(root, 'open', 20, 1));
+  assert.equal(root.unlink('open'), 0);
+  in_slices(m, file.close!(), 300);
+  large(root, 'old', 20, 1);
+  root.create('new', 0o644, CALLER);
+  in_slices(m, root.rename('new', root, 'old'), 300, () => {
+    assert.equal(node(root.lookup('old')).getattr().size, 0);
+    assert.equal(code(root.lookup('new')), 'ENOENT');
+  });
+});
+
+test('a large file is cut in slices; who changes it meanwhile comes after the cut', () => {
+  const { m, root } = machine();
+  const before = root.statfs().bfree;
+  const cut = 100_000;
+  const v = large(root, 'f', 20, 0x41);
+  in_slices(m, v.setattr({ size: cut }, CALLER), 20, () => {
+    assert.equal(content(v), 'A'.repeat(cut));
+    // Writes into what is being cut off: were the cut not over first, it would take this away.
+    const file = open(v);
+    assert.equal(file.write(bytes('kept'), 10 * MIB), 4);
+    file.release();
+    assert.equal(v.setattr({ size: 15 * MIB }, CALLER), 0);
+  });
+  const text = content(v);
+  assert.equal(text.length, 15 * MIB);
+  assert.equal(text.slice(0, cut), 'A'.repeat(cut));
+  assert.equal(text.slice(10 * MIB, 10 * MIB + 4), 'kept');
+  assert.equal(text.replaceAll('A', '').replaceAll('\0', ''), 'kept');
+
+  // Removed while it is being emptied: it goes when that has ended.
+  const w = large(root, 'g', 20, 0x41);
+  in_slices(m, w.empty(), 300, () => assert.equal(root.unlink('g'), 0));
+  assert.equal(settle(root.unlink('f')), 0);
+  assert.equal(root.statfs().bfree, before - 1);
+  debug_vm(m);
 });

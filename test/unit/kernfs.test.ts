@@ -30,7 +30,7 @@ import {
   EXDEV,
 } from '../../src/lib/errno.ts';
 import type { FileRow, RowDirectory } from '../../src/lib/file_row.ts';
-import { is_job, type Job, run_job } from '../../src/lib/kthread.ts';
+import { is_job, type Job, run_job, settle } from '../../src/lib/kthread.ts';
 import type { Machine } from '../../src/mm/mmzone.ts';
 import { recorded_machine, X86_64 } from './recorded_machine.ts';
 
@@ -307,11 +307,11 @@ test('making and removing entries fails as in Linux', () => {
     dir.mknod('new', 0o644, 0, ROOT) as number,
     dir.symlink('new', 'to', ROOT) as number,
     dir.link('new', dir.lookup('a') as Vnode),
-    dir.unlink('a'),
-    dir.unlink('new'),
-    dir.rename('a', dir, 'new'),
-    dir.rename('a', dir, 'b'),
-    dir.rename('new', dir, 'a'),
+    settle(dir.unlink('a')),
+    settle(dir.unlink('new')),
+    settle(dir.rename('a', dir, 'new')),
+    settle(dir.rename('a', dir, 'b')),
+    settle(dir.rename('new', dir, 'a')),
   ];
   const in_proc = [-ENOENT, -EEXIST, -ENOENT, -ENOENT, -ENOENT, -ENOENT];
   const others = [-EACCES, -EEXIST, -EPERM, -EPERM, -EPERM, -EPERM];

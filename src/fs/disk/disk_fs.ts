@@ -103,6 +103,8 @@ export class DiskInode {
   dirty = false;
   /** Nothing is left of it: neither name nor user. */
   dead = false;
+  /** Being cut at this byte: pages and blocks behind it are still to be freed. -1: it is not. */
+  cut = -1;
 
   constructor(fs: DiskFs, ino: number, mode: number, mapping: AddressSpace | null, parent: number) {
     this.fs = fs;

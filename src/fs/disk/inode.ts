@@ -9,7 +9,7 @@
  */
 import { BUG_ON } from '../../lib/bug.ts';
 import { EFBIG, ENOMEM } from '../../lib/errno.ts';
-import type { Job } from '../../lib/kthread.ts';
+import { is_job, type Job } from '../../lib/kthread.ts';
 import {
   type AddressSpace,
   type AddressSpaceOperations,
@@ -33,7 +33,7 @@ import {
   forget_dirty_mapping,
 } from '../../mm/page_writeback.ts';
 import { kmem_cache_alloc, kmem_cache_free } from '../../mm/slub.ts';
-import { truncate_inode_pages } from '../../mm/truncate.ts';
+import { truncate_partial_page, truncate_some_pages } from '../../mm/truncate.ts';
 import { FreedBlocks, free_inode, new_block } from './balloc.ts';
 import {
   BLOCK,
@@ -49,6 +49,8 @@ import {
 } from './disk_fs.ts';
 import { note_unused } from './shrink.ts';
 
+/** A file with more pages and blocks than this is cut by a job that pauses. */
+const CUT_AT_ONCE = 1024;
 /** Key of the triple indirect block in DiskInode.upper; double ones count from 0. */
 const TRIPLE = -1;
 
@@ -275,8 +277,38 @@ export function iget(m: Machine, inode: DiskInode): number {
   return 0;
 }
 
-/** Frees all blocks of a file from block `first` on (ext2_truncate_blocks). Cannot fail. */
-function free_blocks_from(m: Machine, inode: DiskInode, first: number): void {
+/** Frees the blocks that chunk `nr` maps, from its entry `from` on. */
+function free_chunk_from(m: Machine, inode: DiskInode, nr: number, from: number): void {
+  const freed = new FreedBlocks(m, inode.fs);
+  const chunk = inode.indirect!.get(nr)!;
+  for (let i = from; i < PTRS && chunk.count > 0; i++) {
+    if (chunk.map[i]! < 0) continue;
+    freed.free(chunk.map[i]!);
+    inode.nr_blocks--;
+    chunk.map[i] = -1;
+    chunk.count--;
+  }
+  if (chunk.count === 0) drop_chunk(m, inode, nr, freed);
+  else dirty_metadata(m, inode.fs, chunk.block);
+  freed.finish();
+}
+
+/** Frees the blocks of one chunk that lies wholly behind block `first`. False: there is none. */
+function free_one_chunk(m: Machine, inode: DiskInode, first: number): boolean {
+  const whole = Math.ceil(Math.max(0, first - NDIR_BLOCKS) / PTRS);
+  for (const nr of inode.indirect!.keys()) {
+    if (nr < whole) continue;
+    free_chunk_from(m, inode, nr, 0);
+    return true;
+  }
+  return false;
+}
+
+/** Frees the blocks from `first` on that free_one_chunk leaves (ext2_truncate_blocks). */
+function free_last_blocks(m: Machine, inode: DiskInode, first: number): void {
+  const at = first - NDIR_BLOCKS;
+  const nr = Math.floor(at / PTRS);
+  if (at > 0 && at % PTRS > 0 && inode.indirect!.has(nr)) free_chunk_from(m, inode, nr, at % PTRS);
   const freed = new FreedBlocks(m, inode.fs);
   const { direct } = inode;
   for (let i = first; i < NDIR_BLOCKS; i++) {
@@ -284,22 +316,6 @@ function free_blocks_from(m: Machine, inode: DiskInode, first: number): void {
     freed.free(direct![i]!);
     inode.nr_blocks--;
     direct![i] = -1;
-  }
-  const at = Math.max(0, first - NDIR_BLOCKS);
-  const first_chunk = Math.floor(at / PTRS);
-  const chunks = [...inode.indirect!.keys()].filter((nr) => nr >= first_chunk);
-  chunks.sort((a, b) => a - b);
-  for (const nr of chunks) {
-    const chunk = inode.indirect!.get(nr)!;
-    for (let i = nr === first_chunk ? at % PTRS : 0; i < PTRS && chunk.count > 0; i++) {
-      if (chunk.map[i]! < 0) continue;
-      freed.free(chunk.map[i]!);
-      inode.nr_blocks--;
-      chunk.map[i] = -1;
-      chunk.count--;
-    }
-    if (chunk.count === 0) drop_chunk(m, inode, nr, freed);
-    else dirty_metadata(m, inode.fs, chunk.block);
   }
   freed.finish();
   inode.goal = 0;
@@ -310,13 +326,62 @@ function free_blocks_from(m: Machine, inode: DiskInode, first: number): void {
   }
 }
 
+/** One step of freeing what lies behind the cut: pages first, then blocks. Cannot fail. */
+function cut_some(m: Machine, inode: DiskInode): void {
+  const mapping = inode.mapping!;
+  const first_page = Math.ceil(inode.cut / 2 ** m.shape.page_shift);
+  if (truncate_some_pages(m, mapping, first_page) >= 0) return;
+  const first_block = Math.ceil(inode.cut / BLOCK);
+  if (free_one_chunk(m, inode, first_block)) return;
+  free_last_blocks(m, inode, first_block);
+  inode.cut = -1;
+  if (!inode.dead) return;
+  forget_dirty_mapping(m, mapping);
+  m.mappings.destroy(mapping);
+  free_dead_inode(m, inode);
+}
+
+/**
+ * Ends at once what a job has left of a cut: for whoever needs i_mutex, which Linux holds
+ * meanwhile, and cannot wait.
+ */
+export function finish_cut(m: Machine, inode: DiskInode): void {
+  while (inode.cut >= 0) cut_some(m, inode);
+}
+
+function* cut_job(m: Machine, inode: DiskInode): Job {
+  while (inode.cut >= 0) {
+    cut_some(m, inode);
+    yield;
+  }
+  return 0;
+}
+
+/** Frees what lies behind byte `at`, which nobody can reach any more: now, or by a job. */
+function cut_at(m: Machine, inode: DiskInode, at: number): number | Job {
+  inode.cut = at;
+  if (inode.mapping!.nrpages + inode.nr_blocks > CUT_AT_ONCE) return cut_job(m, inode);
+  finish_cut(m, inode);
+  return 0;
+}
+
+/** The rest of a truncation, by a caller who counts as a user of the inode until its end. */
+function* truncate_job(m: Machine, inode: DiskInode, rest: Job): Job {
+  yield* rest;
+  inode.opens--;
+  const gone = iput(m, inode);
+  return is_job(gone) ? yield* gone : gone;
+}
+
 /**
  * Sets a file's size: cuts it off, or makes a hole at its end. 0, -EFBIG, or -ENOMEM and -EIO with
- * nothing changed (ext2_setsize).
+ * nothing changed, or a job that frees the rest of a large file (ext2_setsize).
  */
-export function set_size(m: Machine, inode: DiskInode, size: number): number {
+export function set_size(m: Machine, inode: DiskInode, size: number): number | Job {
   const mapping = inode.mapping!;
   if (size > MAX_FILE_SIZE) return -EFBIG;
+  finish_cut(m, inode);
+  let result: number | Job = 0;
   if (size < mapping.i_size) {
     const err = block_truncate_page(m, mapping, size);
     if (err !== 0) return err;
@@ -324,28 +389,40 @@ export function set_size(m: Machine, inode: DiskInode, size: number): number {
     // Processes lose their private copies behind the new end, too (truncate_pagecache).
     const first = Math.ceil(size / 2 ** m.shape.page_shift);
     unmap_mapping_range(m, mapping, first, MAX_PAGE_INDEX, true);
-    truncate_inode_pages(m, mapping, size);
-    free_blocks_from(m, inode, Math.ceil(size / BLOCK));
+    truncate_partial_page(m, mapping, size);
+    const rest = cut_at(m, inode, size);
+    if (is_job(rest)) {
+      inode.opens++;
+      inode.fs.inode_unused.delete(inode.ino);
+      result = truncate_job(m, inode, rest);
+    }
   } else {
     mapping.i_size = size;
   }
   inode.mtime = inode.ctime = m.clock.real_ms();
   mark_inode_dirty(m, inode);
-  return 0;
+  return result;
 }
 
 /** Frees what an inode without name and user has (ext2_delete_inode). Cannot fail. */
-export function delete_inode(m: Machine, inode: DiskInode): void {
+function delete_inode(m: Machine, inode: DiskInode): number | Job {
   const { fs, mapping } = inode;
   BUG_ON(inode.dead, 'delete_inode: deleted twice');
   inode.dead = true;
+  fs.inode_unused.delete(inode.ino);
   if (mapping !== null) {
-    mapping.i_size = 0;
-    truncate_inode_pages(m, mapping, 0);
-    free_blocks_from(m, inode, 0);
+    // Nobody writes it back any more (I_FREEING).
     forget_dirty_mapping(m, mapping);
-    m.mappings.destroy(mapping);
+    mapping.i_size = 0;
+    return cut_at(m, inode, 0);
   }
+  free_dead_inode(m, inode);
+  return 0;
+}
+
+/** Frees a deleted inode itself, and a directory's blocks. */
+function free_dead_inode(m: Machine, inode: DiskInode): void {
+  const { fs } = inode;
   if (inode.directory !== null) {
     const freed = new FreedBlocks(m, fs);
     for (const block of inode.directory.blocks) freed.free_metadata(block);
@@ -362,10 +439,14 @@ export function delete_inode(m: Machine, inode: DiskInode): void {
   free_inode(m, fs, inode.ino, inode.is_dir());
 }
 
-/** Called when a name or an open file has gone: deletes the inode after the last of both. */
-export function iput(m: Machine, inode: DiskInode): void {
-  if (inode.nlink === 0 && inode.opens === 0 && !inode.dead) delete_inode(m, inode);
-  else note_unused(inode);
+/**
+ * Called when a name or an open file has gone: deletes the inode after the last of both. Returns 0,
+ * or a job that frees the rest of a large file.
+ */
+export function iput(m: Machine, inode: DiskInode): number | Job {
+  if (inode.nlink === 0 && inode.opens === 0 && !inode.dead) return delete_inode(m, inode);
+  note_unused(inode);
+  return 0;
 }
 
 /** Writes a file's pages and inode to the device and waits (ext2_fsync). Ends in 0 or -EIO. */

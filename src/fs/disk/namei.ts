@@ -20,6 +20,7 @@ import {
   ENOTEMPTY,
   EPERM,
 } from '../../lib/errno.ts';
+import { type Job, settle } from '../../lib/kthread.ts';
 import { generic_file_buffered_write } from '../../mm/buffer.ts';
 import { GFP_KERNEL } from '../../mm/gfp.ts';
 import type { Machine } from '../../mm/mmzone.ts';
@@ -244,7 +245,7 @@ export function symlink(
   const data = utf8_encode(target, bytes);
   const written = generic_file_buffered_write(m, inode.mapping!, data, 0);
   if (written === bytes) return inode;
-  unlink(m, dir, name);
+  settle(unlink(m, dir, name));
   return written < 0 ? written : -ENOMEM;
 }
 
@@ -302,23 +303,22 @@ export function link(m: Machine, dir: DiskInode, name: string, inode: DiskInode)
   return 0;
 }
 
-/** One name less for an inode that is no directory. */
-function drop_link(m: Machine, inode: DiskInode): void {
+/** One name less for an inode that is no directory. 0, or a job that frees a large file. */
+function drop_link(m: Machine, inode: DiskInode): number | Job {
   inode.nlink--;
   inode.ctime = m.clock.real_ms();
   mark_inode_dirty(m, inode);
-  iput(m, inode);
+  return iput(m, inode);
 }
 
-/** Removes a name. -ENOENT, -EISDIR (ext2_unlink). */
-export function unlink(m: Machine, dir: DiskInode, name: string): number {
+/** Removes a name. -ENOENT, -EISDIR; a job frees the rest of a large file (ext2_unlink). */
+export function unlink(m: Machine, dir: DiskInode, name: string): number | Job {
   const entry = dir.directory!.entries.get(name);
   if (entry === undefined) return utf8_length(name) > NAME_MAX ? -ENAMETOOLONG : -ENOENT;
   const inode = dir.fs.inodes.get(entry.ino)!;
   if (inode.is_dir()) return -EISDIR;
   remove_entry(m, dir, name, entry);
-  drop_link(m, inode);
-  return 0;
+  return drop_link(m, inode);
 }
 
 /** An empty directory that has lost its name; `dir` was its parent. */
@@ -352,7 +352,8 @@ function is_below(fs: DiskFs, dir: DiskInode, ancestor: DiskInode): boolean {
 /**
  * Moves a name. An inode that had the new name loses it; directories only give way when they are
  * empty. -ENOENT, -EINVAL (into itself), -EISDIR, -ENOTDIR, -ENOTEMPTY, -EMLINK, -ENAMETOOLONG, and
- * what a new name needs (fs/namei.c: vfs_rename; ext2_rename).
+ * what a new name needs; a job frees the rest of a large file that gave way (fs/namei.c:
+ * vfs_rename; ext2_rename).
  */
 export function rename(
   m: Machine,
@@ -360,7 +361,7 @@ export function rename(
   old_name: string,
   new_dir: DiskInode,
   new_name: string,
-): number {
+): number | Job {
   const { fs } = old_dir;
   let err = name_error(utf8_length(new_name));
   if (err === 0 && utf8_length(old_name) > NAME_MAX) err = -ENAMETOOLONG;
@@ -382,6 +383,7 @@ export function rename(
   }
   const climbs = inode.is_dir() && old_dir !== new_dir;
   if (climbs && victim === null && new_dir.nlink >= LINK_MAX) return -EMLINK;
+  let result: number | Job = 0;
 
   if (new_entry !== undefined) {
     // The name is there: it is made to stand for another inode, in place.
@@ -399,7 +401,7 @@ export function rename(
     d_kill(m, new_entry);
     new_dir.directory!.entries.set(new_name, entry);
     if (victim!.is_dir()) drop_directory(m, new_dir, victim!);
-    else drop_link(m, victim!);
+    else result = drop_link(m, victim!);
   } else {
     const change = new Transaction();
     const entry = prepare_entry(m, new_dir, new_name, inode.ino, inode.mode, change);
@@ -418,7 +420,7 @@ export function rename(
   }
   inode.ctime = m.clock.real_ms();
   mark_inode_dirty(m, inode);
-  return 0;
+  return result;
 }
 
 /** chmod's bits, leaving the type alone. */

@@ -18,7 +18,7 @@ import {
   EPERM,
   EXDEV,
 } from '../../lib/errno.ts';
-import { type Job, run_job } from '../../lib/kthread.ts';
+import { is_job, type Job, run_job, settle } from '../../lib/kthread.ts';
 import type { AddressSpace } from '../../mm/address_space.ts';
 import { generic_file_buffered_write } from '../../mm/buffer.ts';
 import { FileRaState, generic_file_read } from '../../mm/filemap.ts';
@@ -54,7 +54,15 @@ import {
   NAME_MAX,
   ROOT_INO,
 } from './disk_fs.ts';
-import { fsync_inode, iget, inode_size, iput, mark_inode_dirty, set_size } from './inode.ts';
+import {
+  finish_cut,
+  fsync_inode,
+  iget,
+  inode_size,
+  iput,
+  mark_inode_dirty,
+  set_size,
+} from './inode.ts';
 import {
   create_inode,
   link,
@@ -134,6 +142,7 @@ export class DiskFile implements OpenFile {
   write(buf: Uint8Array, pos: number): number {
     const { inode, mapping, m } = this;
     if (buf.length === 0) return 0;
+    finish_cut(m, inode);
     const at = (this.flags & O_APPEND) !== 0 ? mapping.i_size : pos;
     if (at >= MAX_FILE_SIZE) return -EFBIG;
     const data = at + buf.length > MAX_FILE_SIZE ? buf.subarray(0, MAX_FILE_SIZE - at) : buf;
@@ -146,11 +155,15 @@ export class DiskFile implements OpenFile {
   }
 
   release(): void {
-    if (this.object === 0) return;
+    settle(this.close());
+  }
+
+  close(): number | Job {
+    if (this.object === 0) return 0;
     kmem_cache_free(this.m, this.m.slab.find('filp'), this.object);
     this.object = 0;
     this.inode.opens--;
-    iput(this.m, this.inode);
+    return iput(this.m, this.inode);
   }
 
   fsync(_datasync: boolean): number | Job {
@@ -187,15 +200,16 @@ export class DiskVnode extends Vnode {
     };
   }
 
-  override setattr(attr: SetAttr, _caller: Caller): number {
+  override setattr(attr: SetAttr, _caller: Caller): number | Job {
     const { inode, table } = this;
     const { m } = table;
     if (inode.dead) return -ENOENT;
+    let result: number | Job = 0;
     if (attr.size !== undefined) {
       if (inode.is_dir()) return -EISDIR;
       if (!inode.is_reg() || !Number.isInteger(attr.size) || attr.size < 0) return -EINVAL;
-      const err = set_size(m, inode, attr.size);
-      if (err !== 0) return err;
+      result = set_size(m, inode, attr.size);
+      if (!is_job(result) && result !== 0) return result;
     }
     if (attr.mode !== undefined) inode.mode = with_permissions(inode.mode, attr.mode);
     if (attr.uid !== undefined) inode.uid = attr.uid;
@@ -204,7 +218,7 @@ export class DiskVnode extends Vnode {
     if (attr.mtime !== undefined) inode.mtime = attr.mtime;
     inode.ctime = m.clock.real_ms();
     mark_inode_dirty(m, inode);
-    return 0;
+    return result;
   }
 
   override open(flags: number, _caller: Caller): OpenFile | number {
@@ -216,13 +230,19 @@ export class DiskVnode extends Vnode {
     if (!inode.is_reg()) return inode.mapping === null ? -ENXIO : -ELOOP;
     const err = iget(m, inode);
     if (err !== 0) return err;
-    if ((flags & O_TRUNC) !== 0 && (flags & O_ACCMODE) !== O_RDONLY) {
-      const cut = set_size(m, inode, 0);
-      if (cut !== 0) return cut;
-    }
     const object = kmem_cache_alloc(m, m.slab.find('filp'), GFP_KERNEL);
     if (object === 0) return -ENOMEM;
-    return new DiskFile(m, inode, flags, object);
+    const file = new DiskFile(m, inode, flags, object);
+    if ((flags & O_TRUNC) === 0 || (flags & O_ACCMODE) === O_RDONLY) return file;
+    const cut = settle(set_size(m, inode, 0));
+    if (cut === 0) return file;
+    file.release();
+    return cut;
+  }
+
+  override empty(): number | Job {
+    const { inode, table } = this;
+    return inode.dead || !inode.is_reg() ? 0 : set_size(table.m, inode, 0);
   }
 
   override readlink(): string | number {
@@ -290,7 +310,7 @@ export class DiskVnode extends Vnode {
     return link(this.table.m, this.inode, name, target.inode);
   }
 
-  override unlink(name: string): number {
+  override unlink(name: string): number | Job {
     return this.inode.is_dir() ? unlink(this.table.m, this.inode, name) : -ENOTDIR;
   }
 
@@ -298,7 +318,7 @@ export class DiskVnode extends Vnode {
     return this.inode.is_dir() ? rmdir(this.table.m, this.inode, name) : -ENOTDIR;
   }
 
-  override rename(name: string, new_parent: Vnode, new_name: string): number {
+  override rename(name: string, new_parent: Vnode, new_name: string): number | Job {
     if (!(new_parent instanceof DiskVnode) || new_parent.table !== this.table) return -EXDEV;
     if (!this.inode.is_dir() || !new_parent.inode.is_dir()) return -ENOTDIR;
     return rename(this.table.m, this.inode, name, new_parent.inode, new_name);
