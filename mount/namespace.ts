@@ -194,6 +194,7 @@ function currentDirectory(): string {
 
 /** Compares device and inode of every cover, goes where the caller is and becomes the program. */
 function enterScript(mountPoint: string, covers: readonly Cover[]): string {
+  const stat = needed('stat', 'coreutils');
   const paths: string[] = [];
   const expected: string[] = [];
   let script = '';
@@ -205,7 +206,7 @@ function enterScript(mountPoint: string, covers: readonly Cover[]): string {
     } else {
       // A tmpfs that was not there before.
       const fromOutside = existsSync(path) ? statSync(path, { bigint: true }).dev : -1;
-      script += `[ "$(stat -c %d ${path} 2>&1)" != ${fromOutside} ] || refuse ${path}\n`;
+      script += `[ "$(${stat} -c %d ${path} 2>&1)" != ${fromOutside} ] || refuse ${path}\n`;
     }
   }
   return `refuse() {
@@ -213,10 +214,10 @@ function enterScript(mountPoint: string, covers: readonly Cover[]): string {
   exit 1
 }
 want='${expected.join('\n')}'
-if [ "$(stat -c %d:%i ${paths.join(' ')} 2>&1)" != "$want" ]; then
+if [ "$(${stat} -c %d:%i ${paths.join(' ')} 2>&1)" != "$want" ]; then
   set -- ${paths.join(' ')}
   for id in $want; do
-    [ "$(stat -c %d:%i "$1" 2>&1)" = "$id" ] || refuse "$1"
+    [ "$(${stat} -c %d:%i "$1" 2>&1)" = "$id" ] || refuse "$1"
     shift
   done
   refuse /proc

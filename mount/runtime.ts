@@ -101,6 +101,7 @@ export function removeRecord(mountPoint: string, pid?: number): boolean {
   const record = readRecord(mountPoint);
   if (record === undefined || (pid !== undefined && record.pid !== pid)) return false;
   rmSync(runtimePath(mountPoint, '.json'), { force: true });
+  rmSync(runtimePath(mountPoint, '.ns'), { force: true });
   try {
     if (record.log !== null && statSync(record.log).size === 0) rmSync(record.log);
   } catch {
