@@ -1,13 +1,15 @@
 /**
- * Huge page pools of 6.1: growing and shrinking them.
+ * Huge page pools of 6.1: growing, shrinking, surplus, reservations.
  *
- * One page after the other is asked from the buddy allocator, with leave to compact and to retry
- * until the first failure on a node; a pool stops growing at the first page that no allowed node
- * can give. Pages are taken from, and given back to, the nodes in turn.
- * Recorded: g4-hugepages. Linux: mm/hugetlb.c (set_max_huge_pages, alloc_pool_huge_page,
- * alloc_fresh_huge_page, remove_pool_huge_page). Differs: pages of 1 GiB are absent.
+ * A pool grows one page at a time, each a movable allocation of the huge order that is restricted to
+ * one node, with leave to compact and to retry (__GFP_RETRY_MAYFAIL) until the first failure on that
+ * node. Nodes take turns. At the first page that no allowed node can give the whole growth ends.
+ * Recorded: g4-hugepages. Linux: mm/hugetlb.c. Differs: pages of 1 GiB are absent; simulated processes
+ * take pages through alloc_huge_page and keep them in a list, without page tables; reservations are
+ * per mapping, without regions of files.
  */
 import { BUG_ON } from '../../lib/bug.ts';
+import { ENOMEM } from '../../lib/errno.ts';
 import type { Job } from '../../lib/kthread.ts';
 import {
   __GFP_COMP,
@@ -16,113 +18,222 @@ import {
   __GFP_THISNODE,
   GFP_HIGHUSER_MOVABLE,
 } from '../../mm/gfp.ts';
-import { Hstate } from '../../mm/hugetlb_def.ts';
-import type { Machine } from '../../mm/mmzone.ts';
-import type { nid_t, pfn_t } from '../../mm/page.ts';
+import { Hstate, HugeMapping, type HugetlbOps } from '../../mm/hugetlb_def.ts';
+import type { Task } from '../../mm/mm_types.ts';
+import { type Machine, numa_node_id, page_zone } from '../../mm/mmzone.ts';
+import { type nid_t, type pfn_t, put_page_testzero } from '../../mm/page.ts';
+import {
+  PG_active,
+  PG_dirty,
+  PG_error,
+  PG_locked,
+  PG_private,
+  PG_referenced,
+  PG_reserved,
+  PG_writeback,
+} from '../../mm/page_flags.ts';
 import { count_vm_event, HTLB_BUDDY_PGALLOC, HTLB_BUDDY_PGALLOC_FAIL } from '../../mm/vmstat.ts';
 
-/** htlb_alloc_mask: huge pages can migrate on this architecture. */
-const HTLB_GFP = GFP_HIGHUSER_MOVABLE | __GFP_THISNODE | __GFP_COMP | __GFP_NOWARN;
-
-/** The pool of pages of a pageblock's size: part of boot. */
+/** Creates the pool of 2 MiB pages, empty: part of boot. */
 export function hugetlb_init(m: Machine): void {
-  m.hstates.push(new Hstate(m.shape.pageblock_order, m.shape.page_shift, m.nodes.length));
-  m.default_hstate_idx = m.hstates.length - 1;
+  const h = new Hstate(m.shape.pageblock_order, m.shape.page_shift, m.nodes.length);
+  h.next_nid_to_alloc = h.next_nid_to_free = nodes_with_memory(m)[0] ?? 0;
+  m.default_hstate_idx = m.hstates.push(h) - 1;
 }
 
 export function nodes_with_memory(m: Machine): nid_t[] {
   return m.nodes.filter((node) => node.zones.length > 0).map((node) => node.nid);
 }
 
-/** Pages that the pool shall have, without those that only overcommit allows. */
+/** Pages of the pool that are not surplus. */
 export const persistent_huge_pages = (h: Hstate): number => h.nr_huge_pages - h.surplus_huge_pages;
 
-/** One huge page of a node, or -1. `noretry` remembers nodes that failed (hugetlb.c). */
-function alloc_fresh_huge_page(m: Machine, h: Hstate, nid: nid_t, noretry: Set<nid_t>): pfn_t {
+// ---- whose turn it is
+
+function next_node_allowed(nid: nid_t, allowed: readonly nid_t[]): nid_t {
+  for (const other of allowed) if (other > nid) return other;
+  return allowed[0]!;
+}
+
+function get_valid_node_allowed(nid: nid_t, allowed: readonly nid_t[]): nid_t {
+  return allowed.includes(nid) ? nid : next_node_allowed(nid, allowed);
+}
+
+function hstate_next_node_to_alloc(h: Hstate, allowed: readonly nid_t[]): nid_t {
+  const nid = get_valid_node_allowed(h.next_nid_to_alloc, allowed);
+  h.next_nid_to_alloc = next_node_allowed(nid, allowed);
+  return nid;
+}
+
+function hstate_next_node_to_free(h: Hstate, allowed: readonly nid_t[]): nid_t {
+  const nid = get_valid_node_allowed(h.next_nid_to_free, allowed);
+  h.next_nid_to_free = next_node_allowed(nid, allowed);
+  return nid;
+}
+
+// ---- pages in and out of the pool
+
+/** htlb_alloc_mask: pages of the pool can migrate, so they come from movable memory. */
+const HTLB_GFP = GFP_HIGHUSER_MOVABLE | __GFP_COMP | __GFP_NOWARN;
+
+function enqueue_huge_page(m: Machine, h: Hstate, pfn: pfn_t): void {
+  const nid = page_zone(m, pfn).nid;
+  BUG_ON(m.memmap._count[pfn] !== 0, 'enqueue_huge_page: the page is in use');
+  h.hugepage_freelists[nid]!.push(pfn);
+  h.free_huge_pages++;
+  h.free_huge_pages_node[nid]!++;
+}
+
+function dequeue_huge_page_node(h: Hstate, nid: nid_t): pfn_t | -1 {
+  const pfn = h.hugepage_freelists[nid]!.pop();
+  if (pfn === undefined) return -1;
+  h.free_huge_pages--;
+  h.free_huge_pages_node[nid]!--;
+  return pfn;
+}
+
+/** Gives a page without references back to the page allocator (hugetlb.c). */
+function update_and_free_page(m: Machine, h: Hstate, pfn: pfn_t): void {
+  const p = m.memmap;
+  h.nr_huge_pages--;
+  h.nr_huge_pages_node[page_zone(m, pfn).nid]!--;
+  const stale =
+    PG_locked |
+    PG_error |
+    PG_referenced |
+    PG_dirty |
+    PG_active |
+    PG_reserved |
+    PG_private |
+    PG_writeback;
+  for (let i = pfn; i < pfn + 2 ** h.order; i++) p.flags[i]! &= ~stale;
+  p._count[pfn] = 1;
+  m.kernel.__free_pages(m, pfn, h.order);
+}
+
+/**
+ * Takes a page's last reference's place: into the pool, or to the allocator while its node has
+ * surplus pages (hugetlb.c: free_huge_page, the destructor of these compound pages).
+ */
+export function free_huge_page(m: Machine, h: Hstate, pfn: pfn_t): void {
+  BUG_ON(!put_page_testzero(m.memmap, pfn), 'free_huge_page: somebody else holds the page');
+  const nid = page_zone(m, pfn).nid;
+  if (h.surplus_huge_pages_node[nid]! > 0) {
+    update_and_free_page(m, h, pfn);
+    h.surplus_huge_pages--;
+    h.surplus_huge_pages_node[nid]!--;
+  } else {
+    enqueue_huge_page(m, h, pfn);
+  }
+}
+
+/** A new page of exactly this node, into the pool. `noretry` remembers nodes that failed. */
+function alloc_fresh_huge_page_node(
+  m: Machine,
+  h: Hstate,
+  nid: nid_t,
+  noretry: Set<nid_t>,
+): boolean {
   const try_hard = !noretry.has(nid);
-  const gfp = try_hard ? HTLB_GFP | __GFP_REPEAT : HTLB_GFP;
+  const gfp = HTLB_GFP | __GFP_THISNODE | (try_hard ? __GFP_REPEAT : 0);
   const pfn = h.at_fault_limit() ? -1 : m.kernel.alloc_pages(m, gfp, h.order, nid);
   count_vm_event(m, pfn >= 0 ? HTLB_BUDDY_PGALLOC : HTLB_BUDDY_PGALLOC_FAIL);
   if (pfn >= 0 && !try_hard) noretry.delete(nid);
   if (pfn < 0 && try_hard) noretry.add(nid);
-  return pfn;
+  if (pfn < 0) return false;
+  h.nr_huge_pages++;
+  h.nr_huge_pages_node[page_zone(m, pfn).nid]!++;
+  free_huge_page(m, h, pfn);
+  return true;
 }
 
-/** The node after `nid` in turn, of those allowed. */
-function next_node_allowed(nodes: readonly nid_t[], nid: nid_t): nid_t {
-  return nodes.find((n) => n > nid) ?? nodes[0]!;
-}
-
-/** Adds a page to the pool, from the node whose turn it is or the next; false when none has one. */
+/** A new page of the next node that has one (hugetlb.c: alloc_pool_huge_page). */
 function alloc_pool_huge_page(
   m: Machine,
   h: Hstate,
-  nodes: readonly nid_t[],
+  allowed: readonly nid_t[],
   noretry: Set<nid_t>,
 ): boolean {
-  for (let i = 0; i < nodes.length; i++) {
-    const nid = nodes.includes(h.next_nid_to_alloc)
-      ? h.next_nid_to_alloc
-      : next_node_allowed(nodes, h.next_nid_to_alloc);
-    h.next_nid_to_alloc = next_node_allowed(nodes, nid);
-    const pfn = alloc_fresh_huge_page(m, h, nid, noretry);
-    if (pfn < 0) continue;
-    m.memmap._count[pfn] = 0;
-    h.nr_huge_pages++;
-    h.nr_huge_pages_node[nid]!++;
-    h.free_huge_pages++;
-    h.free_huge_pages_node[nid]!++;
-    h.hugepage_freelists[nid]!.push(pfn);
-    return true;
+  for (let i = 0; i < allowed.length; i++) {
+    const nid = hstate_next_node_to_alloc(h, allowed);
+    if (alloc_fresh_huge_page_node(m, h, nid, noretry)) return true;
   }
   return false;
 }
 
-/** Takes a free page out of the pool, from the node whose turn it is or the next; -1 without one. */
-function remove_pool_huge_page(h: Hstate, nodes: readonly nid_t[]): pfn_t | -1 {
-  for (let i = 0; i < nodes.length; i++) {
-    const nid = nodes.includes(h.next_nid_to_free)
-      ? h.next_nid_to_free
-      : next_node_allowed(nodes, h.next_nid_to_free);
-    h.next_nid_to_free = next_node_allowed(nodes, nid);
-    const pfn = h.hugepage_freelists[nid]!.pop();
-    if (pfn === undefined) continue;
-    h.nr_huge_pages--;
-    h.nr_huge_pages_node[nid]!--;
-    h.free_huge_pages--;
-    h.free_huge_pages_node[nid]!--;
+/**
+ * Takes a free page of the next node that has one out of the pool's lists; with `acct_surplus` of a
+ * node with surplus pages, as such. -1 without one. (hugetlb.c: remove_pool_huge_page)
+ */
+function remove_pool_huge_page(
+  h: Hstate,
+  allowed: readonly nid_t[],
+  acct_surplus: boolean,
+): pfn_t | -1 {
+  for (let i = 0; i < allowed.length; i++) {
+    const nid = hstate_next_node_to_free(h, allowed);
+    if (acct_surplus && h.surplus_huge_pages_node[nid] === 0) continue;
+    const pfn = dequeue_huge_page_node(h, nid);
+    if (pfn < 0) continue;
+    if (acct_surplus) {
+      h.surplus_huge_pages--;
+      h.surplus_huge_pages_node[nid]!--;
+    }
     return pfn;
   }
   return -1;
 }
 
+/** Makes one surplus page persistent (-1) or the reverse (+1), on the next node that can. */
+function adjust_pool_surplus(h: Hstate, allowed: readonly nid_t[], delta: -1 | 1): boolean {
+  const next = delta < 0 ? hstate_next_node_to_alloc : hstate_next_node_to_free;
+  const start = next(h, allowed);
+  let nid = start;
+  do {
+    const surplus = h.surplus_huge_pages_node[nid]!;
+    if (delta < 0 ? surplus > 0 : surplus < h.nr_huge_pages_node[nid]!) {
+      h.surplus_huge_pages += delta;
+      h.surplus_huge_pages_node[nid]! += delta;
+      return true;
+    }
+    nid = next(h, allowed);
+  } while (nid !== start);
+  return false;
+}
+
 /**
- * Grows or shrinks the pool on the given nodes to `count` persistent pages as far as possible;
- * returns what it has then. (hugetlb.c: set_max_huge_pages)
+ * Brings the pool to `count` persistent pages, as far as memory allows; only nodes of `allowed`
+ * give and take. Returns the persistent pages that there are then. (hugetlb.c)
  */
 export function* set_max_huge_pages(
   m: Machine,
   h: Hstate,
   count: number,
-  nodes: readonly nid_t[],
+  allowed: readonly nid_t[],
 ): Job {
   const noretry = new Set<nid_t>();
+  while (h.surplus_huge_pages > 0 && count > persistent_huge_pages(h)) {
+    if (!adjust_pool_surplus(h, allowed, -1)) break;
+  }
   while (count > persistent_huge_pages(h)) {
     yield;
-    if (!alloc_pool_huge_page(m, h, nodes, noretry)) break;
+    if (!alloc_pool_huge_page(m, h, allowed, noretry)) break;
   }
-  const keep = Math.max(count, h.resv_huge_pages + h.nr_huge_pages - h.free_huge_pages);
+  // What is promised stays; the rest of what is in use becomes surplus.
+  const min_count = Math.max(count, h.resv_huge_pages + h.nr_huge_pages - h.free_huge_pages);
   const pages: pfn_t[] = [];
-  while (keep < persistent_huge_pages(h)) {
-    const pfn = remove_pool_huge_page(h, nodes);
+  while (min_count < persistent_huge_pages(h) - pages.length) {
+    const pfn = remove_pool_huge_page(h, allowed, false);
     if (pfn < 0) break;
     pages.push(pfn);
   }
   // They lie on a list meanwhile, the last one in front.
-  for (const pfn of pages.reverse()) {
-    BUG_ON(m.memmap._count[pfn] !== 0, 'set_max_huge_pages: a page in use is freed');
-    m.memmap._count[pfn] = 1;
-    m.kernel.__free_pages(m, pfn, h.order);
+  for (let i = pages.length - 1; i >= 0; i--) {
+    update_and_free_page(m, h, pages[i]!);
+    if (i % 16 === 0) yield;
+  }
+  while (count < persistent_huge_pages(h)) {
+    if (!adjust_pool_surplus(h, allowed, 1)) break;
   }
   h.max_huge_pages = persistent_huge_pages(h);
   return h.max_huge_pages;
@@ -132,3 +243,134 @@ export function* set_max_huge_pages(
 export function set_node_huge_pages(m: Machine, h: Hstate, count: number, nid: nid_t): Job {
   return set_max_huge_pages(m, h, count + h.nr_huge_pages - h.nr_huge_pages_node[nid]!, [nid]);
 }
+
+// ---- reservations and users
+
+/** A page beyond the pool, with a reference, while overcommit allows; -1 otherwise (hugetlb.c). */
+function alloc_buddy_huge_page(m: Machine, h: Hstate): pfn_t | -1 {
+  if (h.surplus_huge_pages >= h.nr_overcommit_huge_pages || h.at_fault_limit()) return -1;
+  // Counted before it is there, so that two at once cannot exceed the limit.
+  h.nr_huge_pages++;
+  h.surplus_huge_pages++;
+  const pfn = m.kernel.alloc_pages(m, HTLB_GFP | __GFP_REPEAT, h.order);
+  if (pfn < 0) {
+    h.nr_huge_pages--;
+    h.surplus_huge_pages--;
+    count_vm_event(m, HTLB_BUDDY_PGALLOC_FAIL);
+    return -1;
+  }
+  const nid = page_zone(m, pfn).nid;
+  h.nr_huge_pages_node[nid]!++;
+  h.surplus_huge_pages_node[nid]!++;
+  count_vm_event(m, HTLB_BUDDY_PGALLOC);
+  return pfn;
+}
+
+/** Makes the free pages suffice for `delta` more promises, all or nothing: 0 or -ENOMEM. */
+function gather_surplus_pages(m: Machine, h: Hstate, delta: number): number {
+  const surplus: pfn_t[] = [];
+  let needed = h.resv_huge_pages + delta - h.free_huge_pages;
+  while (needed > surplus.length) {
+    const pfn = alloc_buddy_huge_page(m, h);
+    if (pfn < 0) break;
+    surplus.push(pfn);
+    // The pool may have changed while memory was sought.
+    needed = h.resv_huge_pages + delta - h.free_huge_pages;
+  }
+  const enough = needed <= surplus.length;
+  if (enough) h.resv_huge_pages += delta;
+  // Newest first, as they are on Linux's list; what is too much goes back.
+  let wanted = enough ? Math.max(0, needed) : 0;
+  for (let i = surplus.length - 1; i >= 0; i--) {
+    if (wanted-- > 0) {
+      m.memmap._count[surplus[i]!] = 0;
+      enqueue_huge_page(m, h, surplus[i]!);
+    } else {
+      free_huge_page(m, h, surplus[i]!);
+    }
+  }
+  return enough ? 0 : -ENOMEM;
+}
+
+function return_unused_surplus_pages(m: Machine, h: Hstate, unused: number): void {
+  h.resv_huge_pages -= unused;
+  const allowed = nodes_with_memory(m);
+  for (let nr = Math.min(unused, h.surplus_huge_pages); nr > 0; nr--) {
+    const pfn = remove_pool_huge_page(h, allowed, true);
+    if (pfn < 0) break;
+    update_and_free_page(m, h, pfn);
+  }
+}
+
+/**
+ * Promises `delta` pages of the pool to a mapping, or takes promises back when negative. 0, or
+ * -ENOMEM when pool and overcommit cannot keep the promise (hugetlb.c).
+ */
+export function hugetlb_acct_memory(m: Machine, h: Hstate, delta: number): number {
+  if (delta > 0) return gather_surplus_pages(m, h, delta);
+  if (delta < 0) return_unused_surplus_pages(m, h, -delta);
+  return 0;
+}
+
+/**
+ * A page for a mapping's first touch, with a reference; -1 when there is none. `reserved`: it was
+ * promised; else only pages that nobody was promised, or overcommitted ones (hugetlb.c).
+ */
+export function alloc_huge_page(m: Machine, h: Hstate, reserved: boolean, nid: nid_t): pfn_t | -1 {
+  if (reserved || h.free_huge_pages - h.resv_huge_pages > 0) {
+    // The nodes in the order of the zonelist of the one that asks.
+    for (const zone of m.nodes[nid]!.node_zonelists[0]!) {
+      const pfn = dequeue_huge_page_node(h, zone.nid);
+      if (pfn < 0) continue;
+      if (reserved) h.resv_huge_pages--;
+      m.memmap._count[pfn] = 1;
+      return pfn;
+    }
+  }
+  return alloc_buddy_huge_page(m, h);
+}
+
+// ---- mappings of processes
+
+/** Promises the pages of a new private mapping of the default size (hugetlb_reserve_pages). */
+function hugetlb_map(m: Machine, task: Task, pages: number): HugeMapping | number {
+  const h = m.hstates[m.default_hstate_idx]!;
+  const err = hugetlb_acct_memory(m, h, pages);
+  if (err !== 0) return err;
+  const mapping = new HugeMapping(m.default_hstate_idx, pages);
+  task.huge_mappings.push(mapping);
+  return mapping;
+}
+
+/** The page of a mapping at `index`, taken from the pool and cleared when it is new (hugetlb_no_page). */
+function hugetlb_fault(m: Machine, mapping: HugeMapping, index: number): pfn_t {
+  const present = mapping.pfns[index]!;
+  if (present >= 0) return present;
+  const h = m.hstates[mapping.hstate_idx]!;
+  const pfn = alloc_huge_page(m, h, true, numa_node_id(m));
+  BUG_ON(pfn < 0, 'hugetlb_fault: a promised page is not there');
+  for (let i = pfn; i < pfn + 2 ** h.order; i++) m.contents.zero_page(i);
+  mapping.pfns[index] = pfn;
+  return pfn;
+}
+
+/** Pages go back, and promises that were not called in (hugetlb_vm_op_close). */
+function hugetlb_exit(m: Machine, task: Task): void {
+  for (const mapping of task.huge_mappings) {
+    const h = m.hstates[mapping.hstate_idx]!;
+    let unused = 0;
+    for (const pfn of mapping.pfns) {
+      if (pfn >= 0) free_huge_page(m, h, pfn);
+      else unused++;
+    }
+    hugetlb_acct_memory(m, h, -unused);
+  }
+  task.huge_mappings.length = 0;
+}
+
+/** KernelProfile.hugetlb. */
+export const hugetlb_ops: HugetlbOps = {
+  map: hugetlb_map,
+  fault: hugetlb_fault,
+  exit: hugetlb_exit,
+};

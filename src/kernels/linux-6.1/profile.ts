@@ -3,6 +3,7 @@
  */
 import type { KernelProfile } from '../../mm/mmzone.ts';
 import { files_6_1 } from './files.ts';
+import { hugetlb_ops } from './hugetlb.ts';
 import { kcompactd_tick } from './kcompactd.ts';
 import { kswapd_cond_resched, kswapd_tick } from './kswapd.ts';
 import { alloc_pages } from './page_alloc.ts';
@@ -38,6 +39,7 @@ export const linux_6_1: KernelProfile = {
   cond_resched: kswapd_cond_resched,
   kswapd_tick,
   kcompactd_tick,
+  hugetlb: hugetlb_ops,
   files: files_6_1,
   file_directories: [proc_pid_directory],
 };
