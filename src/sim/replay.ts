@@ -16,6 +16,7 @@
 import type { KernelProfile, Shape } from '../mm/mmzone.ts';
 import { is_buddy_trace_61, verify_buddy_61 } from './replay_61_buddy.ts';
 import { is_layout_61, verify_layouts_61 } from './replay_61_compact.ts';
+import { is_probe_61, verify_probes_61 } from './replay_61_probe.ts';
 import { is_buddy_trace, verify_buddy } from './replay_buddy.ts';
 import { is_compact_record, verify_compact } from './replay_compact.ts';
 import { is_trace_line, verify_trace } from './replay_events.ts';
@@ -121,6 +122,7 @@ function find_schema(first: Record<string, unknown>): Verify | null {
   if (is_buddy_trace(first)) return verify_buddy;
   if (is_buddy_trace_61(first)) return verify_buddy_61;
   if (is_layout_61(first)) return verify_layouts_61;
+  if (is_probe_61(first)) return verify_probes_61;
   if (is_index_record(first)) return verify_index;
   if (is_compact_record(first)) return verify_compact;
   return null;

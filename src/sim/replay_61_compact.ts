@@ -297,7 +297,7 @@ class CompactReplay61 {
       if (theirs !== undefined && ours !== undefined && same_but_scanned(theirs, ours)) {
         const less = (ours[3] as number) - (theirs[3] as number);
         const range = map.slice(theirs[1] as number, theirs[2] as number);
-        const kernel_pages = range.length - range.replaceAll(/[kRnUV]/g, '').length;
+        const kernel_pages = range.length - range.replaceAll(/[kRnUVc]/g, '').length;
         if (less >= 0 && less <= kernel_pages) {
           const migrate = theirs[0] === 'isolate_migrate';
           this.slack[migrate ? 'compact_migrate_scanned' : 'compact_free_scanned']! += less;

@@ -12,9 +12,15 @@ const CHECKS: Record<string, number> = {
   'g3-compaction.jsonl.gz': 125,
   'g3-direct.jsonl.gz': 30,
   'g4-hugepages.jsonl.gz': 336,
+  'probe.jsonl': 74,
 };
 
-for (const path of list_recordings('debian-6.1', '.jsonl.gz')) {
+const RECORDINGS = [
+  ...list_recordings('debian-6.1', '.jsonl.gz'),
+  ...list_recordings('debian-6.1/verbatim', '.jsonl'),
+];
+
+for (const path of RECORDINGS) {
   const name = path.slice(path.lastIndexOf('/') + 1);
   test(`6.1: ${name}`, () => {
     const reports: string[] = [];
