@@ -1,8 +1,9 @@
 /**
- * npm run fuzz -- [--model NAME] [--shape NAME] [--seed N] [--events M] [--check K]
+ * npm run fuzz -- [--model NAME] [--shape NAME] [--seed N] [--events M] [--check K] [--full]
  *
  * Runs models with any seed and number of events; without --model and --shape all of them, the
- * events shared out among them. Prints what repeats a failure. Exit 1 on a failure, 2 on wrong usage.
+ * events shared out among them. --full: ten million operations of the pressure model on each of its
+ * twenty-four machines (--events: another number for each). Prints what repeats a failure. Exit 1 on a failure, 2 on wrong usage.
  */
 import { parseArgs } from 'node:util';
 import { run_model } from './model.ts';
@@ -23,11 +24,20 @@ function number_of(text: string | undefined, name: string, fallback: number): nu
 
 const string = { type: 'string' } as const;
 const { values } = parseArgs({
-  options: { model: string, shape: string, seed: string, events: string, check: string },
+  options: {
+    model: string,
+    shape: string,
+    seed: string,
+    events: string,
+    check: string,
+    full: { type: 'boolean' },
+  },
 });
 const seed = number_of(values.seed, 'seed', Date.now() % 2 ** 32);
-const events = number_of(values.events, 'events', 1_000_000);
-const check_every = number_of(values.check, 'check', 1000);
+const full = values.full === true;
+const events = number_of(values.events, 'events', full ? 10_000_000 : 1_000_000);
+const check_every = number_of(values.check, 'check', full ? 100_000 : 1000);
+if (full) values.model ??= 'pressure';
 
 const runs: { model: (typeof MODELS)[number]; shape: string }[] = [];
 for (const model of MODELS) {
@@ -40,8 +50,8 @@ if (runs.length === 0) {
   const known = MODELS.map((m) => `${m.name} (${m.shapes.join(', ')})`).join('; ');
   fail(`no such model or shape; there are: ${known}`);
 }
-console.log(`seed ${seed}, ${events} events, ${runs.length} runs`);
-const each = Math.ceil(events / runs.length);
+console.log(`seed ${seed}, ${events} events${full ? ' each' : ''}, ${runs.length} runs`);
+const each = full ? events : Math.ceil(events / runs.length);
 for (const { model, shape } of runs) {
   const start = process.hrtime.bigint();
   try {

@@ -4,6 +4,7 @@ import { compaction_model } from './compaction_model.ts';
 import { disk_model } from './disk_model.ts';
 import { mm_model } from './mm_model.ts';
 import type { Model } from './model.ts';
+import { pressure_model } from './pressure_model.ts';
 import { reclaim_model } from './reclaim_model.ts';
 
 export const MODELS: readonly Model[] = [
@@ -12,4 +13,5 @@ export const MODELS: readonly Model[] = [
   mm_model,
   disk_model,
   reclaim_model,
+  pressure_model,
 ];

@@ -11,7 +11,7 @@ import { disk_mount, disk_of, disk_root } from '../../src/fs/disk/index.ts';
 import { O_RDWR, type OpenFile, type Vnode } from '../../src/fs/vfs.ts';
 import { compact_node } from '../../src/kernels/linux-2.6.35/compaction.ts';
 import { nodes_with_memory, set_max_huge_pages } from '../../src/kernels/linux-2.6.35/hugetlb.ts';
-import { is_job, type Job, run_job } from '../../src/lib/kthread.ts';
+import { is_job, type Job, run_job, settle } from '../../src/lib/kthread.ts';
 import { advance_clock, boot, type MachineConfig } from '../../src/machine.ts';
 import { MemoryBlockDevice } from '../../src/mm/block_device.ts';
 import { debug_vm } from '../../src/mm/debug_vm.ts';
@@ -40,11 +40,13 @@ import { Random } from './random.ts';
 
 const MIB = 2 ** 20;
 
-interface Pressure {
+export interface Pressure {
   config: MachineConfig;
   /** Pages of swap; 0: none. */
   swap: number;
   zone_reclaim: number;
+  /** Share of memory that processes hold, beside nearly all of swap; 0.75 by default. */
+  share?: number;
 }
 
 const SHAPES: Record<string, Pressure> = {
@@ -86,7 +88,7 @@ interface File {
 
 const MAX_FILE = 4 * MIB;
 
-class ReclaimRun {
+export class ReclaimRun {
   readonly m: Machine;
   readonly random: Random;
   readonly root: Vnode;
@@ -99,21 +101,25 @@ class ReclaimRun {
   kernel_pages = 0;
   jobs: Job[] = [];
   killed = 0;
+  /** The kernel's pages are part of what processes may hold. */
+  private readonly exact: boolean;
+  /** Pages read, written, unmapped or forked, and every other call of the allocator or a file. */
+  operations = 0;
   private tag = 1;
   private names = 0;
 
-  constructor(o: ModelOptions) {
-    const shape = SHAPES[o.shape]!;
-    this.m = boot({ ...shape.config, seed: o.seed });
+  constructor(shape: Pressure, seed: number) {
+    this.m = boot({ ...shape.config, seed });
     if (disk_of(this.m) === null) {
       assert.ok(disk_mount(this.m, new MemoryBlockDevice(512 * MIB)) >= 0);
     }
     if (shape.swap > 0) assert.equal(swapon(this.m, '/dev/sda2', shape.swap + 1), 0);
     this.m.sysctl['zone_reclaim_mode'] = shape.zone_reclaim;
     this.root = disk_root(this.m);
-    this.random = new Random(o.seed);
+    this.exact = shape.share !== undefined && shape.swap === 0;
+    this.random = new Random(seed);
     this.pages = this.m.totalram_pages;
-    this.target = Math.floor(this.pages * 0.75 + this.m.total_swap_pages * 0.9);
+    this.target = Math.floor(this.pages * (shape.share ?? 0.75) + this.m.total_swap_pages * 0.9);
   }
 
   step(): void {
@@ -150,6 +156,32 @@ class ReclaimRun {
     this.bury();
   }
 
+  /** Pages of all processes together; those that fork shares count for each. */
+  private held(): number {
+    let total = 0;
+    for (const p of this.processes) total += p.pages.size;
+    return total;
+  }
+
+  /** What processes may hold. Where it was asked for that memory be full, the kernel's part counts. */
+  private room(): number {
+    return this.target - (this.exact ? this.kernel_pages : 0);
+  }
+
+  /** Fills memory and swap at once as far as the model is going to keep them filled. */
+  fill(): void {
+    for (let want = this.room() - this.held(); want > 0; ) {
+      const before = this.processes.length;
+      this.spawn();
+      const p = this.processes[before];
+      if (p === undefined) break;
+      const end = p.start + Math.min(p.len, want);
+      want -= end - p.start;
+      for (let vpn = p.start; vpn < end && this.write(p, vpn); vpn++);
+      this.bury();
+    }
+  }
+
   private run_jobs(steps: number): void {
     for (let i = 0; i < steps && this.jobs.length > 0; i++) {
       const at = this.random.below(this.jobs.length);
@@ -179,10 +211,8 @@ class ReclaimRun {
 
   private process_event(): void {
     const { m, random } = this;
-    let total = 0;
-    for (const p of this.processes) total += p.pages.size;
     // With swap most of it and all memory; without, as much as there is beside kernel and files.
-    const enough = total > this.target;
+    const enough = this.held() > this.room();
     if (this.processes.length < (enough ? 2 : 8) || (random.one_in(100) && !enough)) {
       this.spawn();
       return;
@@ -233,8 +263,12 @@ class ReclaimRun {
   private fork(parent: Process): void {
     if (this.processes.length >= 12) return;
     const task = do_fork(this.m, parent.task);
-    if (typeof task === 'number') assert.ok(task === ENOMEM || task === EAGAIN, `fork: ${task}`);
-    else this.processes.push({ ...parent, task, pages: new Map(parent.pages) });
+    if (typeof task === 'number') {
+      assert.ok(task === ENOMEM || task === EAGAIN, `fork: ${task}`);
+      return;
+    }
+    this.operations += parent.pages.size;
+    this.processes.push({ ...parent, task, pages: new Map(parent.pages) });
   }
 
   private unmap(p: Process, first: number, end: number): void {
@@ -244,6 +278,7 @@ class ReclaimRun {
       assert.equal(err, ENOMEM);
       return;
     }
+    this.operations += end - first;
     for (let vpn = first; vpn < end; vpn++) p.pages.delete(vpn);
     // The rest of the area is no use: keep the lower part.
     if (m.tasks.get(p.task.pid) !== p.task || end === p.start + p.len) {
@@ -257,6 +292,7 @@ class ReclaimRun {
 
   private write(p: Process, vpn: number): boolean {
     const tag = this.tag++;
+    this.operations++;
     const err = run_as(this.m, p.task, () => write_tag(this.m, p.task, vpn, tag));
     if (err === 0) p.pages.set(vpn, tag);
     else this.check_error(p, err, vpn);
@@ -264,6 +300,7 @@ class ReclaimRun {
   }
 
   private read(p: Process, vpn: number): boolean {
+    this.operations++;
     const tag = run_as(this.m, p.task, () => read_tag(this.m, p.task, vpn));
     if (tag >= 0) assert.equal(tag, p.pages.get(vpn) ?? 0, `process ${p.task.pid} page ${vpn}`);
     else this.check_error(p, tag, vpn);
@@ -295,11 +332,12 @@ class ReclaimRun {
       this.files.push({ node, open, bytes: new Uint8Array(MAX_FILE), size: 0 });
       return;
     }
+    this.operations++;
     const f = random.pick(this.files);
     const len = random.range(1, random.one_in(4) ? 400_000 : 30_000);
     if (random.one_in(40)) {
       const size = random.below(f.size + 1);
-      const err = f.node.setattr({ size }, ROOT);
+      const err = settle(f.node.setattr({ size }, ROOT));
       assert.ok(err === 0 || err === ENOMEM, `truncate: ${err}`);
       if (err === 0) {
         f.bytes.fill(0, size, f.size);
@@ -351,6 +389,7 @@ class ReclaimRun {
   private kernel_event(): void {
     const { m, random } = this;
     const limit = this.pages / 6;
+    this.operations++;
     if (this.kernel.length > 0 && (this.kernel_pages > limit || random.one_in(3))) {
       const at = random.below(this.kernel.length);
       const [[pfn, order]] = this.kernel.splice(at, 1) as [[number, number]];
@@ -397,11 +436,11 @@ class ReclaimRun {
     lru_add_drain_all(m);
     for (let cpu = 0; cpu < m.shape.nr_cpus; cpu++) m.kernel.drain_pages(m, cpu);
     debug_vm(m);
-    // A page whose last user was killed while it was being read stays in the swap cache until
-    // reclaim meets it.
+    // A page whose last user went while it was being written or read stays in the swap cache until
+    // reclaim meets it (swapfile.c: free_swap_and_cache).
     const cached = m.swapper_space.nrpages;
     assert.equal(m.nr_swap_pages + cached, m.total_swap_pages, 'swap slots leak');
-    const free = global_page_state(m, NR_FREE_PAGES);
+    const free = global_page_state(m, NR_FREE_PAGES) + cached;
     assert.ok(free > this.pages * 0.9, `only ${free} of ${this.pages} pages are free in the end`);
   }
 }
@@ -410,7 +449,7 @@ export const reclaim_model: Model = {
   name: 'reclaim',
   shapes: Object.keys(SHAPES),
   run(o: ModelOptions): number {
-    const run = new ReclaimRun(o);
+    const run = new ReclaimRun(SHAPES[o.shape]!, o.seed);
     for (let i = 0; i < o.events; i++) {
       run.step();
       if (i % o.check_every === 0) debug_vm(run.m);
