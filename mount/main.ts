@@ -7,6 +7,7 @@
  */
 import './v8.ts';
 import { Command, CommanderError } from 'commander';
+import { registerExperiment } from './commands/experiment.ts';
 import { registerIndex } from './commands/index.ts';
 import { registerKill } from './commands/kill.ts';
 import { registerMount } from './commands/mount.ts';
@@ -43,6 +44,7 @@ function program(): Command {
   registerKill(pageblock);
   registerIndex(pageblock);
   registerVerify(pageblock);
+  registerExperiment(pageblock);
   return pageblock;
 }
 

@@ -350,6 +350,16 @@ export class ListHeads {
   }
 }
 
+/**
+ * Other tasks of the processor, as experiments need them: a call that takes long lets them run where
+ * the kernel has cond_resched, or sleeps. Mounts run other work between calls instead.
+ */
+export interface Beside {
+  cond_resched(m: Machine): void;
+  /** The caller sleeps for `ms` milliseconds at most. */
+  sleep(m: Machine, ms: number): void;
+}
+
 export class Machine {
   readonly shape: Shape;
   readonly kernel: KernelProfile;
@@ -430,6 +440,9 @@ export class Machine {
   readonly spawn: { pids: number[]; error: string } = { pids: [], error: '' };
   /** Swap areas (swap_state.ts). */
   readonly swap_info: SwapInfo[] = [];
+
+  /** Who runs when a call pauses; null: nobody. Not part of a saved machine. */
+  beside: Beside | null = null;
 
   /** Of the running task, in 6.1 (sched.h: current->capture_control). */
   capture_control: CaptureControl | null = null;

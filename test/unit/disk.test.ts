@@ -356,7 +356,8 @@ test('names and inodes leave core and come back, with their slab pages', () => {
   run_job(advance_clock(m, 60_000));
   const fs = disk_of(m)!;
   assert.equal(fs.dentry_lru.size, 2000);
-  // Files that are open stay.
+  // The first look spares every name once; files that are open stay.
+  assert.equal(prune_dcache(m, 5000), 0);
   assert.equal(prune_dcache(m, 5000), 1980);
   assert.equal(prune_icache(m, 5000), 1980);
   assert.ok(global_page_state(m, NR_SLAB_RECLAIMABLE) < pages - 200);
@@ -368,6 +369,28 @@ test('names and inodes leave core and come back, with their slab pages', () => {
     content(node(root.lookup('file with a long name, more than a dentry holds 900'))),
     'data 900',
   );
+  debug_vm(m);
+});
+
+test('a removed name stays in core for a while, and goes with its directory', () => {
+  const { m, root } = machine();
+  const dir = node(root.mkdir('dir', 0o755, CALLER));
+  for (let i = 0; i < 50; i++) node(dir.create('f' + i, 0o644, CALLER));
+  const fs = disk_of(m)!;
+  const names = fs.dentry_lru.size;
+  for (let i = 0; i < 50; i += 2) assert.equal(dir.unlink('f' + i), 0);
+  assert.equal(fs.dentry_lru.size, names);
+  assert.equal(code(dir.lookup('f0')), 'ENOENT');
+  // The dentry is used again: no object more.
+  node(dir.create('f0', 0o644, CALLER));
+  assert.equal(fs.dentry_lru.size, names);
+  assert.ok(typeof dir.lookup('f0') !== 'number');
+  // Under pressure they go like others: first spared, then freed.
+  assert.equal(prune_dcache(m, 10), 0);
+  assert.equal(prune_dcache(m, 10), 9 + 1 - 1);
+  for (let i = 0; i < 50; i++) dir.unlink('f' + i);
+  assert.equal(root.rmdir('dir'), 0);
+  assert.equal(fs.dentry_lru.size, 1);
   debug_vm(m);
 });
 

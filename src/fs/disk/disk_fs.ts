@@ -51,11 +51,31 @@ export interface DirEntry {
   readonly slot: number;
   dentry: number;
   name_object: number;
+  /** Came onto the list of unused names and was not passed over yet (DCACHE_REFERENCED). */
+  referenced: boolean;
+  /** The name, once nothing has it any more and its dentry is still in core (a negative dentry). */
+  negative: string | null;
+}
+
+/** An entry that is not in core. */
+export function new_entry(dir: DiskInode, ino: number, mode: number, slot: number): DirEntry {
+  return {
+    dir,
+    ino,
+    mode,
+    slot,
+    dentry: 0,
+    name_object: 0,
+    referenced: false,
+    negative: null,
+  };
 }
 
 /** What a directory has besides an inode. */
 export class Directory {
   readonly entries: Map<string, DirEntry> = new Map();
+  /** Removed names whose dentries are still in core. */
+  readonly negatives: Map<string, DirEntry> = new Map();
   /** Device block of each of its blocks, and the bytes that are free in it. */
   readonly blocks: number[] = [];
   readonly room: number[] = [];

@@ -5,8 +5,9 @@
  * core; names of 32 bytes and more take kernel memory besides. Every operation first takes all
  * that it needs (inode, slab objects, metadata pages) and then changes everything: it happens
  * wholly or not at all. Removing needs nothing, so that files can be removed without memory.
- * Linux: fs/namei.c, fs/ext2/namei.c, dir.c, fs/dcache.c. Differs: no negative dentries; a
- * directory lists its names in the order in which they were made; removed names leave no gaps.
+ * Linux: fs/namei.c, fs/ext2/namei.c, dir.c, fs/dcache.c. Differs: negative dentries are those of
+ * removed names alone; a directory lists its names in the order in which they were made; removed
+ * names leave no gaps.
  */
 import {
   EEXIST,
@@ -35,10 +36,11 @@ import {
   dirty_metadata,
   LINK_MAX,
   NAME_MAX,
+  new_entry,
   Transaction,
 } from './disk_fs.ts';
 import { alloc_inode, iget, iput, mark_inode_dirty, utf8_length } from './inode.ts';
-import { d_free, d_instantiate, d_kill, d_touch } from './shrink.ts';
+import { d_delete, d_drop_negatives, d_free, d_instantiate, d_kill, d_revive } from './shrink.ts';
 
 const S_ISGID = 0o2000;
 const PERMISSIONS = 0o7777;
@@ -79,9 +81,7 @@ export function lookup(m: Machine, dir: DiskInode, name: string): DiskInode | nu
   const inode = dir.fs.inodes.get(entry.ino)!;
   const err = iget(m, inode);
   if (err !== 0) return err;
-  if (entry.dentry !== 0) {
-    d_touch(entry);
-  } else {
+  if (entry.dentry === 0) {
     if (!d_alloc(m, entry, name_bytes)) return -ENOMEM;
     d_instantiate(entry, inode);
   }
@@ -131,7 +131,7 @@ function put_entry(dir: DiskInode, name: string, entry: DirEntry, inode: DiskIno
 function remove_entry(m: Machine, dir: DiskInode, name: string, entry: DirEntry): void {
   dir.directory!.entries.delete(name);
   dir.directory!.room[entry.slot]! += dir_rec_len(utf8_length(name));
-  d_kill(m, entry);
+  d_delete(entry, name);
   dirty_metadata(m, dir.fs, dir.directory!.blocks[entry.slot]!);
   touch_dir(m, dir);
 }
@@ -152,8 +152,8 @@ function prepare_entry(
   const slot = find_slot(m, dir, name_bytes);
   let err = slot < 0 ? slot : change.add(m, dir.fs, dir.directory!.blocks[slot]!);
   if (err === 0) {
-    const entry: DirEntry = { dir, ino, mode: mode & S_IFMT, slot, dentry: 0, name_object: 0 };
-    if (d_alloc(m, entry, name_bytes)) return entry;
+    const entry = new_entry(dir, ino, mode & S_IFMT, slot);
+    if (d_revive(entry, name) || d_alloc(m, entry, name_bytes)) return entry;
     err = -ENOMEM;
   }
   change.abort(m);
@@ -324,6 +324,7 @@ export function unlink(m: Machine, dir: DiskInode, name: string): number | Job {
 /** An empty directory that has lost its name; `dir` was its parent. */
 function drop_directory(m: Machine, dir: DiskInode, inode: DiskInode): void {
   dir.nlink--;
+  d_drop_negatives(m, inode);
   inode.nlink = 0;
   inode.ctime = m.clock.real_ms();
   iput(m, inode);
@@ -370,8 +371,8 @@ export function rename(
   if (old_entry === undefined || new_dir.nlink === 0) return -ENOENT;
   const inode = fs.inodes.get(old_entry.ino)!;
   if (inode.is_dir() && is_below(fs, new_dir, inode)) return -EINVAL;
-  const new_entry = new_dir.directory!.entries.get(new_name);
-  const victim = new_entry === undefined ? null : fs.inodes.get(new_entry.ino)!;
+  const target = new_dir.directory!.entries.get(new_name);
+  const victim = target === undefined ? null : fs.inodes.get(target.ino)!;
   // Two names of one inode: nothing happens, both stay.
   if (victim === inode) return 0;
   if (victim !== null) {
@@ -385,20 +386,18 @@ export function rename(
   if (climbs && victim === null && new_dir.nlink >= LINK_MAX) return -EMLINK;
   let result: number | Job = 0;
 
-  if (new_entry !== undefined) {
+  if (target !== undefined) {
     // The name is there: it is made to stand for another inode, in place.
     const change = new Transaction();
-    err = change.add(m, fs, new_dir.directory!.blocks[new_entry.slot]!);
+    err = change.add(m, fs, new_dir.directory!.blocks[target.slot]!);
     if (err !== 0) {
       change.abort(m);
       return err;
     }
     change.commit(m);
     // Linux drops the victim's dentry and moves the other one over; here it is made afresh.
-    const { slot } = new_entry;
-    const { ino, mode } = old_entry;
-    const entry: DirEntry = { dir: new_dir, ino, mode, slot, dentry: 0, name_object: 0 };
-    d_kill(m, new_entry);
+    const entry = new_entry(new_dir, old_entry.ino, old_entry.mode, target.slot);
+    d_kill(m, target);
     new_dir.directory!.entries.set(new_name, entry);
     if (victim!.is_dir()) drop_directory(m, new_dir, victim!);
     else result = drop_link(m, victim!);

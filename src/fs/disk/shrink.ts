@@ -3,8 +3,8 @@
  *
  * A name in core holds its directory and its inode in core; unused names go oldest use first, then
  * inodes without names, and with an inode the clean pages of its file. The files themselves stay:
- * looking a name up again takes new objects. Linux: fs/dcache.c, fs/inode.c. Differs: a lookup
- * moves a name to the young end at once, where Linux marks it and gives it a second chance.
+ * looking a name up again takes new objects. A name that came onto the list is passed over once.
+ * Linux: fs/dcache.c, fs/inode.c.
  */
 import { __GFP_FS } from '../../mm/gfp.ts';
 import type { Machine } from '../../mm/mmzone.ts';
@@ -17,30 +17,66 @@ import { type DirEntry, type DiskInode, disk_of } from './disk_fs.ts';
 /** A name with its slab object stands for its inode from now on (dcache.c: d_instantiate). */
 export function d_instantiate(entry: DirEntry, inode: DiskInode): void {
   const { fs } = inode;
-  fs.dentry_lru.set(entry.dentry, entry);
+  dentry_lru_add(entry);
   fs.inode_unused.delete(inode.ino);
   inode.nr_dentries++;
   entry.dir.directory!.nr_dentries++;
 }
 
-/** A name was used: the last one to go now. */
-export function d_touch(entry: DirEntry): void {
+/** The last user of a name has gone: onto the young end, to be spared once (dcache.c: dput). */
+function dentry_lru_add(entry: DirEntry): void {
   const lru = entry.dir.fs.dentry_lru;
   lru.delete(entry.dentry);
   lru.set(entry.dentry, entry);
+  entry.referenced = true;
+}
+
+/** A name stands for its inode no longer. */
+function d_iput(entry: DirEntry): void {
+  const inode = entry.dir.fs.inodes.get(entry.ino)!;
+  inode.nr_dentries--;
+  note_unused(inode);
 }
 
 /** Takes a name out of core (dcache.c: d_kill). Nothing to do when it is not there. */
 export function d_kill(m: Machine, entry: DirEntry): void {
   if (entry.dentry === 0) return;
-  const { fs } = entry.dir;
-  if (fs.dentry_lru.delete(entry.dentry)) {
-    entry.dir.directory!.nr_dentries--;
-    const inode = fs.inodes.get(entry.ino)!;
-    inode.nr_dentries--;
-    note_unused(inode);
+  const { dir } = entry;
+  if (dir.fs.dentry_lru.delete(entry.dentry)) {
+    dir.directory!.nr_dentries--;
+    if (entry.negative === null) d_iput(entry);
+    else dir.directory!.negatives.delete(entry.negative);
   }
   d_free(m, entry);
+}
+
+/**
+ * The name was removed: its dentry stays in core and says that there is no such file
+ * (dcache.c: d_delete).
+ */
+export function d_delete(entry: DirEntry, name: string): void {
+  if (entry.dentry === 0) return;
+  d_iput(entry);
+  entry.negative = name;
+  entry.dir.directory!.negatives.set(name, entry);
+}
+
+/** Moves the dentry of a removed name, if it is in core, to a new entry of that name. */
+export function d_revive(entry: DirEntry, name: string): boolean {
+  const { negatives } = entry.dir.directory!;
+  const old = negatives.get(name);
+  if (old === undefined) return false;
+  negatives.delete(name);
+  entry.dir.fs.dentry_lru.delete(old.dentry);
+  entry.dir.directory!.nr_dentries--;
+  entry.dentry = old.dentry;
+  entry.name_object = old.name_object;
+  return true;
+}
+
+/** A directory goes: so do the names that it had (dcache.c: shrink_dcache_parent). */
+export function d_drop_negatives(m: Machine, dir: DiskInode): void {
+  for (const entry of dir.directory!.negatives.values()) d_kill(m, entry);
 }
 
 /** Frees a name's objects. Precondition: it stands for nothing. */
@@ -57,25 +93,42 @@ export function note_unused(inode: DiskInode): void {
   inode.fs.inode_unused.set(inode.ino, inode);
 }
 
+/** Open, or a directory with names in core. */
+function is_used(inode: DiskInode): boolean {
+  return inode.opens > 0 || (inode.directory?.nr_dentries ?? 0) > 0;
+}
+
 /**
- * Looks at `nr` names, oldest first, and frees those that nobody uses; returns how many
- * (dcache.c: prune_dcache).
+ * Looks at `nr` names, oldest first, and frees those that nobody uses and that were passed over
+ * before; returns how many (dcache.c: prune_dcache, __shrink_dcache_sb).
  */
 export function prune_dcache(m: Machine, nr: number): number {
   const fs = disk_of(m);
   if (fs === null) return 0;
   let freed = 0;
-  let left = Math.min(nr, fs.dentry_lru.size);
+  let left = nr;
+  let in_use = fs.dentry_lru.size;
+  const referenced: DirEntry[] = [];
   for (const entry of fs.dentry_lru.values()) {
-    if (left-- <= 0) break;
-    const inode = fs.inodes.get(entry.ino)!;
-    // In use: open, or a directory with names in core.
-    if (inode.opens > 0 || (inode.directory?.nr_dentries ?? 0) > 0) {
-      d_touch(entry);
+    // Those that are spared do not count: Linux goes on until it has looked at `nr` others.
+    if (entry.referenced) {
+      referenced.push(entry);
+      continue;
+    }
+    if (left-- <= 0 || in_use-- <= 0) break;
+    if (entry.negative === null && is_used(fs.inodes.get(entry.ino)!)) {
+      // Linux takes it off the list until its last user has gone; here it goes to the young end.
+      dentry_lru_add(entry);
+      entry.referenced = false;
       continue;
     }
     d_kill(m, entry);
     freed++;
+  }
+  // The second chance: back to the young end, without the mark.
+  for (const entry of referenced) {
+    dentry_lru_add(entry);
+    entry.referenced = false;
   }
   return freed;
 }

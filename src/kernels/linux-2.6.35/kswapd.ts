@@ -284,7 +284,7 @@ function kswapd_balanced(m: Machine, pgdat: Pgdat, fruitless: boolean): void {
 const FIRST_KSWAPD_PID = 100;
 
 /** One slice of one node's kswapd; false when it sleeps (vmscan.c: kswapd). */
-function kswapd_slice(m: Machine, pgdat: Pgdat): boolean {
+export function kswapd_slice(m: Machine, pgdat: Pgdat): boolean {
   if (pgdat.kswapd_state !== KSWAPD_RUNNING) {
     if (!kswapd_wakes(m, pgdat)) return false;
     start_balance(m, pgdat);

@@ -12,7 +12,7 @@
  * (MAX_FRUITLESS passes).
  */
 import { BUG_ON } from '../../lib/bug.ts';
-import { run_job } from '../../lib/kthread.ts';
+import { type Job, run_job } from '../../lib/kthread.ts';
 import { congestion_wait } from '../../mm/backing_dev.ts';
 import {
   __GFP_FS,
@@ -133,6 +133,18 @@ function gfp_to_alloc_flags(m: Machine, gfp: number): number {
   return alloc_flags;
 }
 
+/** Runs a job to its end and lets others run where it pauses. */
+function run_beside(m: Machine, job: Job): number {
+  if (m.beside === null) return run_job(job);
+  // kswapd, just woken, has the right to run first.
+  m.beside.cond_resched(m);
+  for (;;) {
+    const step = job.next();
+    if (step.done) return step.value;
+    m.beside.cond_resched(m);
+  }
+}
+
 /**
  * Compacts for one request, then tries the lists again. (page_alloc.c: __alloc_pages_direct_compact)
  * The preferred zone carries the deferral, whichever zone was compacted.
@@ -148,7 +160,7 @@ function __alloc_pages_direct_compact(
   migratetype: number,
 ): pfn_t | -1 {
   if (!m.shape.compaction || order === 0 || compaction_deferred(preferred_zone)) return -1;
-  const rc = run_job(try_to_compact_pages(m, zonelist, high_zoneidx, order, gfp));
+  const rc = run_beside(m, try_to_compact_pages(m, zonelist, high_zoneidx, order, gfp));
   if (rc === COMPACT_SKIPPED) return -1;
   // Pages that compaction freed may wait on this CPU's lists instead of having merged.
   drain_local_pages(m);
@@ -233,6 +245,10 @@ function should_alloc_retry(gfp: number, order: order_t, pages_reclaimed: number
 
 /** What happens while a request waits: writes end, and kswapd has its turn if it was woken. */
 function wait_for_memory(m: Machine, gfp: number): void {
+  if (m.beside !== null) {
+    m.beside.sleep(m, RETRY_WAIT_MS);
+    return;
+  }
   congestion_wait(m, RETRY_WAIT_MS);
   // Only where the caller holds nothing that kswapd could need.
   if ((gfp & (__GFP_FS | __GFP_IO)) === (__GFP_FS | __GFP_IO)) run_kswapd(m, RETRY_WAIT_SLICES);

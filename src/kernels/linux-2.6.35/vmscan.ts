@@ -770,7 +770,10 @@ export function shrink_zone_end(m: Machine, sc: ScanControl, zone: Zone): void {
 /** Reclaims from one zone at one priority; adds to sc.nr_reclaimed (vmscan.c). */
 function shrink_zone(m: Machine, sc: ScanControl, zone: Zone, priority: number): void {
   shrink_zone_begin(m, sc, zone, priority);
-  while (shrink_zone_round(m, sc, zone, priority));
+  do {
+    // Linux has cond_resched in shrink_page_list: kswapd may have its turn.
+    m.beside?.cond_resched(m);
+  } while (shrink_zone_round(m, sc, zone, priority));
   shrink_zone_end(m, sc, zone);
 }
 

@@ -1,0 +1,81 @@
+/**
+ * The experiments that can be run: their names, machines, set-ups, and one run of each.
+ *
+ * A cell is an experiment on a machine with a set-up, with or without compaction; a run is a cell
+ * with a seed. Runs do not know of each other, so that they can be spread over processors. The
+ * result of a run is plain data. Set-ups: `recorded` repeats the circumstances of the recordings in
+ * test/golden (all of them known), `published` those of the published figures as far as they are.
+ */
+import type { MachineName } from '../arch.ts';
+import { type AtRestOptions, at_rest } from './experiment_at_rest.ts';
+
+export type ExperimentName = 'hugepages-at-rest';
+export type Setup = 'recorded' | 'published';
+
+export const EXPERIMENTS: readonly ExperimentName[] = ['hugepages-at-rest'];
+export const MACHINES: readonly MachineName[] = ['x86', 'x86_64', 'ppc64'];
+export const SETUPS: readonly Setup[] = ['recorded', 'published'];
+
+export interface Cell {
+  readonly experiment: ExperimentName;
+  readonly machine: MachineName;
+  readonly setup: Setup;
+  readonly compaction: boolean;
+}
+
+/** One point of a run: an attempt to grow the pool, or a number of single attempts. */
+export interface Step {
+  /** Pages asked for so far, and there. */
+  readonly target: number;
+  readonly got: number;
+  /** Milliseconds of the virtual clock that the step took. */
+  readonly ms: number;
+  /** What the step added to counters; see COUNTERS in experiment_counters.ts. */
+  readonly counters: Readonly<Record<string, number>>;
+  /** Free blocks per order, all zones together. */
+  readonly free: readonly number[];
+}
+
+export interface Run {
+  readonly cell: Cell;
+  readonly seed: number;
+  readonly attempted: number;
+  readonly got: number;
+  /** Counters over all steps. */
+  readonly total: Readonly<Record<string, number>>;
+  readonly steps: readonly Step[];
+  /** One letter a page block: `boot`, `filled`, `ready`, `final` (experiment_counters.ts). */
+  readonly maps: Readonly<Record<string, string>>;
+  /** Facts about the load that tables do not need, such as the most processes alive. */
+  readonly notes: Readonly<Record<string, number>>;
+}
+
+const MIB = 2 ** 20;
+
+/**
+ * RAM by machine. Recorded: what the machines had. Published: what makes the number of attempts
+ * that was published (1002, 1002, 110), since the machines' sizes were not.
+ */
+const MEMORY: Record<Setup, Record<MachineName, number>> = {
+  recorded: { x86_64: 2048 * MIB, x86: 2048 * MIB, ppc64: 1808 * MIB },
+  published: { x86_64: 2038 * MIB, x86: 2026 * MIB, ppc64: 1808 * MIB },
+};
+
+export function at_rest_options(cell: Cell, seed: number): AtRestOptions {
+  return {
+    machine: cell.machine,
+    compaction: cell.compaction,
+    seed,
+    memory: MEMORY[cell.setup][cell.machine],
+    files: 4096,
+    blocks: 128,
+    swap: cell.setup === 'published' ? 2048 * MIB : 0,
+    walk: cell.setup === 'published',
+    daemons: cell.setup === 'published' ? 40 : 0,
+  };
+}
+
+/** Runs one cell with one seed. */
+export function run_experiment(cell: Cell, seed: number): Run {
+  return { cell, seed, ...at_rest(at_rest_options(cell, seed)) };
+}

@@ -1,0 +1,96 @@
+/**
+ * The first test, "huge pages at rest": how far a pool of huge pages grows on a quiet machine whose
+ * memory was filled by 4096 processes and thinned out.
+ *
+ * hugeadm's four steps, the fill, every second file removed, then the pool's size is raised by 5 %
+ * of memory twenty times. Steps, names and order as in reference 13.1 and golden t1/README.
+ */
+import type { MachineName } from '../arch.ts';
+import { disk_of } from '../fs/disk/index.ts';
+import { run_job } from '../lib/kthread.ts';
+import type { Machine } from '../mm/mmzone.ts';
+import { flusher_tick, sync_filesystems } from '../mm/page_writeback.ts';
+import type { Run, Step } from './experiment.ts';
+import {
+  block_map,
+  counters_between,
+  free_blocks,
+  vmstat_snapshot,
+} from './experiment_counters.ts';
+import { COST } from './workloads/costs.ts';
+import { fill, thin_out, Walk } from './workloads/fill.ts';
+import { populate } from './workloads/platter.ts';
+import { grow_pool, KswapdBeside } from './workloads/pool.ts';
+import { boot_for_experiment, hugeadm } from './workloads/prepare.ts';
+import { Scheduler } from './workloads/scheduler.ts';
+
+export interface AtRestOptions {
+  machine: MachineName;
+  compaction: boolean;
+  seed: number;
+  /** Bytes of RAM and of swap. */
+  memory: number;
+  swap: number;
+  /** Files, each by a process of its own, and pages in each. */
+  files: number;
+  blocks: number;
+  /** A walk over a tree that is on the disk goes on meanwhile. */
+  walk: boolean;
+  /** Long-lived processes besides init and the shell. */
+  daemons: number;
+  /** Called with the machine at each state: for tests. */
+  inspect?: (state: string, m: Machine) => void;
+}
+
+/** Directories and files of the tree that is walked (golden t1/README). */
+const TREE_DIRS = 780;
+const TREE_FILES = 24000;
+const STEPS = 20;
+
+export function at_rest(o: AtRestOptions): Omit<Run, 'cell' | 'seed'> {
+  const { m, shell } = boot_for_experiment(o);
+  const maps: Record<string, string> = {};
+  const state = (name: string): void => {
+    maps[name] = block_map(m);
+    o.inspect?.(name, m);
+  };
+  if (o.walk) populate(m, disk_of(m)!, TREE_DIRS, TREE_FILES);
+  const h = hugeadm(m);
+  state('boot');
+
+  const s = new Scheduler(m);
+  const walk = o.walk ? new Walk(m, shell) : null;
+  if (walk !== null) s.start(walk.process);
+  const most_alive = fill(s, shell, o);
+  state('filled');
+  thin_out(s, o.files, walk === null ? 0 : 1);
+  if (walk !== null) walk.kill(s);
+  run_job(sync_filesystems(m));
+  s.idle(3000, 20);
+  state('ready');
+
+  const attempted = Math.floor((m.totalram_pages * 2 ** (m.shape.page_shift - 10)) / h.size_kb);
+  const kswapd = new KswapdBeside(m);
+  const steps: Step[] = [];
+  const ready = vmstat_snapshot(m);
+  let before = ready;
+  for (let i = 1; i <= STEPS; i++) {
+    const target = Math.floor((attempted * i) / STEPS);
+    const ms = grow_pool(m, h, target, kswapd);
+    const after = vmstat_snapshot(m);
+    const counters = counters_between(before, after);
+    steps.push({ target, got: h.nr_huge_pages, ms, counters, free: free_blocks(m) });
+    before = after;
+    kswapd.sleep(m, COST.between_steps);
+    run_job(flusher_tick(m));
+  }
+  state('final');
+  return {
+    attempted,
+    got: h.nr_huge_pages,
+    total: counters_between(ready, vmstat_snapshot(m)),
+    steps,
+    maps,
+    notes: { most_alive },
+  };
+}

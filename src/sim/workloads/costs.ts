@@ -1,0 +1,48 @@
+/**
+ * What things cost on the virtual clock, and how the one processor is shared: one table for all
+ * machines and all experiments.
+ *
+ * The values are those of the recorded machine, an emulated processor without acceleration that
+ * needs tens of microseconds where a real one needs one: they follow from the ratio that the
+ * recordings show (about fifteen writers are alive while the disk is not the limit), not from
+ * any result. Only ratios matter: they decide how finely processes are interleaved.
+ * Linux: kernel/sched_fair.c (sysctl_sched_latency, sched_min_granularity) for the time slices.
+ */
+
+/** Milliseconds. */
+export const COST = {
+  /** fork(2) of a small shell, without the faults that follow. */
+  fork: 0.4,
+  exec: 0.5,
+  exit: 0.3,
+  /** A minor fault. */
+  fault: 0.004,
+  /** Creating or opening a file, closing it, removing its name. */
+  create: 0.2,
+  unlink: 0.1,
+  /** One block of 4 KiB written to the page cache, or read from it. */
+  write_block: 0.02,
+  /** One stat or readdir entry of a walk. */
+  stat: 0.1,
+  /** Taking a huge page that is there (recorded: 5 ms for 50). */
+  huge_page: 0.1,
+  /**
+   * Work of the kernel, fitted to the duration of the steps of golden t1 (comp-r1, comp-r3): a page
+   * scanned on the LRU lists, a page of a dropped inode, a page moved, an attempt to compact.
+   */
+  page_scanned: 0.0015,
+  page_dropped: 0.0022,
+  page_moved: 0.012,
+  compaction: 0.3,
+  /** One round of kswapd over the zones that finds little to do. */
+  kswapd_round: 0.02,
+  /** Between two steps of the first test, while the counters are read and stored. */
+  between_steps: 10,
+} as const;
+
+/** sched_latency: every runnable process runs once in it while there are few. */
+export const SCHED_LATENCY = 6;
+/** sched_wakeup_granularity: by how much a woken task must be behind to preempt. */
+export const SCHED_WAKEUP_GRANULARITY = 1;
+/** sched_min_granularity: the shortest slice when there are many. */
+export const SCHED_MIN_GRANULARITY = 2;

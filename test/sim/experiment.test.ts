@@ -1,0 +1,84 @@
+/** The experiments on a small machine: the whole course, and that compaction does what it should. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { debug_vm } from '../../src/mm/debug_vm.ts';
+import type { Machine } from '../../src/mm/mmzone.ts';
+import { type AtRestOptions, at_rest } from '../../src/sim/experiment_at_rest.ts';
+import { deviation, differs, mean } from '../../src/sim/experiment_tables.ts';
+
+const MIB = 2 ** 20;
+
+/** The recorded test at a quarter of its size. */
+function small(o: Partial<AtRestOptions>): AtRestOptions {
+  return {
+    machine: 'x86_64',
+    compaction: true,
+    seed: 1,
+    memory: 512 * MIB,
+    swap: 0,
+    files: 1024,
+    blocks: 128,
+    walk: false,
+    daemons: 0,
+    ...o,
+  };
+}
+
+test('huge pages at rest: states are whole, and compaction gets more with less reclaim', () => {
+  const seen: string[] = [];
+  const inspect = (state: string, m: Machine): void => {
+    seen.push(state);
+    debug_vm(m);
+  };
+  const vanilla = at_rest(small({ compaction: false, inspect }));
+  const compaction = at_rest(small({ inspect }));
+  assert.deepEqual(seen.slice(0, 4), ['boot', 'filled', 'ready', 'final']);
+  assert.equal(vanilla.attempted, compaction.attempted);
+  assert.ok(compaction.got > vanilla.got, `${compaction.got} against ${vanilla.got}`);
+  assert.ok(vanilla.got > vanilla.attempted / 3, `vanilla: ${vanilla.got}`);
+  const steals = [vanilla.total['direct_steals']!, compaction.total['direct_steals']!];
+  assert.ok(steals[0]! > 4 * steals[1]!, `direct steals: ${steals.join(' against ')}`);
+  assert.ok(compaction.total['compact_success']! > 0);
+  assert.equal(vanilla.total['compact_stall'], 0);
+  // Each step asks for more and takes nothing away; the map shows what the pool has.
+  for (const run of [vanilla, compaction]) {
+    assert.equal(run.steps.length, 20);
+    for (let i = 1; i < 20; i++) assert.ok(run.steps[i]!.got >= run.steps[i - 1]!.got);
+    assert.equal([...run.maps['final']!].filter((c) => c === 'H').length, run.got);
+    assert.ok(!run.maps['ready']!.includes('H'));
+  }
+});
+
+test('huge pages at rest: the seed decides all', () => {
+  const run = (seed: number): string =>
+    JSON.stringify(at_rest(small({ seed, memory: 192 * MIB, files: 384 })));
+  assert.equal(run(7), run(7));
+  assert.notEqual(run(7), run(8));
+});
+
+test('huge pages at rest: HighMem, and a walk with swap on ppc64', () => {
+  const check = (_state: string, m: Machine): void => debug_vm(m);
+  const x86 = at_rest(small({ machine: 'x86', memory: 1024 * MIB, files: 2048, inspect: check }));
+  assert.ok(x86.got > 0);
+  const ppc64 = at_rest(
+    small({
+      machine: 'ppc64',
+      memory: 512 * MIB,
+      files: 900,
+      walk: true,
+      swap: 256 * MIB,
+      daemons: 3,
+      inspect: check,
+    }),
+  );
+  assert.ok(ppc64.got > 0);
+});
+
+test('statistics: known values', () => {
+  assert.equal(mean([1, 2, 6]), 3);
+  assert.equal(deviation([2, 4, 4, 4, 5, 5, 7, 9]).toFixed(4), '2.1381');
+  assert.equal(deviation([5]), 0);
+  assert.ok(differs([1, 2, 3, 4, 5], [6, 7, 8, 9, 10]));
+  assert.ok(!differs([1, 3, 5, 7, 9], [2, 4, 6, 8, 10]));
+  assert.ok(!differs([5, 5, 5, 5], [5, 5, 5, 5]));
+});
