@@ -13,7 +13,8 @@
  * Started by /proc/sys/vm/compact_memory and nodeN/compact (synchronous, all hints ignored), by the
  * allocator (page_alloc.ts), by kcompactd (kcompactd.ts). Each rule is in the events of the recordings
  * debian-6.1/g3-compaction, g3-direct and g4-hugepages.
- * Linux: mm/compaction.c (v6.1.192). Without CMA, non-LRU movable pages, lock contention and signals.
+ * Linux: mm/compaction.c (v6.1.192). Differs: no CMA, no movable pages beside those on LRU lists, no
+ * contended locks, no signals.
  */
 
 import { EINVAL, ENOMEM } from '../../lib/errno.ts';

@@ -2,7 +2,7 @@
  * /proc/kpageflags and /proc/kpagecount: a little-endian 64-bit word for each frame.
  *
  * Linux: fs/proc/page.c, include/linux/kernel-page-flags.h (v6.1), whose bits are those of
- * 2.6.35 and a few more, of kinds of pages that are not here. Differs: none known.
+ * 2.6.35 and a few more, of kinds of pages that are not here.
  */
 import { EINVAL } from '../../lib/errno.ts';
 import type { FileRow } from '../../lib/file_row.ts';
