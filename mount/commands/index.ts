@@ -13,7 +13,7 @@ import { Failure } from '../transport.ts';
 interface IndexOptions {
   readonly unusable?: boolean;
   readonly extfrag?: boolean;
-  readonly kernel: ExtfragWidth;
+  readonly kernel?: ExtfragWidth;
 }
 
 export function registerIndex(program: Command): void {
@@ -23,7 +23,7 @@ export function registerIndex(program: Command): void {
     .argument('[file]', 'a buddyinfo text; standard input without it')
     .option('--unusable', 'the rows of extfrag/unusable_index only')
     .option('--extfrag', 'the rows of extfrag/extfrag_index only')
-    .option('--kernel <version>', 'whose layout: 2.6.35 or 6.1', parseLayout, 0)
+    .option('--kernel <version>', 'whose layout: 2.6.35 (default) or 6.1 and later', parseLayout)
     .addHelpText(
       'after',
       '\nWithout an option both, under a heading each.\n\nExample:\n' +
@@ -31,18 +31,17 @@ export function registerIndex(program: Command): void {
     )
     .action(async (file: string | undefined, options: IndexOptions) => {
       const text = readInput(file);
+      const width = options.kernel ?? 0;
       const one = options.unusable !== options.extfrag;
       if (one) {
-        process.stdout.write(
-          await rows(text, options.unusable ? 'unusable' : 'extfrag', options.kernel),
-        );
+        process.stdout.write(await rows(text, options.unusable ? 'unusable' : 'extfrag', width));
         return;
       }
       process.stdout.write(
         'unusable_index\n' +
-          (await rows(text, 'unusable', options.kernel)) +
+          (await rows(text, 'unusable', width)) +
           'extfrag_index\n' +
-          (await rows(text, 'extfrag', options.kernel)),
+          (await rows(text, 'extfrag', width)),
       );
     });
 }

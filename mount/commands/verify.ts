@@ -22,22 +22,34 @@ export function registerVerify(program: Command): void {
       const { verify_file } = await import('../../src/sim/replay.ts');
       let passed = 0;
       let failed = 0;
-      const files = paths.flatMap(recordings);
-      if (files.length === 0) {
-        throw new Failure('no recordings there: give .jsonl or .jsonl.gz files');
-      }
-      for (const file of files) {
-        const result = verify_file(
-          file,
-          readLines(file),
-          (line) => process.stdout.write(line + '\n'),
-          (name) => {
-            const path = join(dirname(file), name);
-            return existsSync(path) ? readLines(path) : null;
-          },
-        );
-        passed += result.passed;
-        failed += result.failed;
+      /** One file that cannot be read is a failure like any other: the rest is replayed. */
+      const unreadable = (error: unknown): void => {
+        if (!(error instanceof Failure)) throw error;
+        process.stderr.write(`pageblock: ${error.message}\n`);
+        failed++;
+      };
+      for (const path of paths) {
+        try {
+          for (const file of recordings(path)) {
+            try {
+              const result = verify_file(
+                file,
+                readLines(file),
+                (line) => process.stdout.write(line + '\n'),
+                (name) => {
+                  const beside = join(dirname(file), name);
+                  return existsSync(beside) ? readLines(beside) : null;
+                },
+              );
+              passed += result.passed;
+              failed += result.failed;
+            } catch (error) {
+              unreadable(error);
+            }
+          }
+        } catch (error) {
+          unreadable(error);
+        }
       }
       process.stdout.write(`${passed} passed, ${failed} failed\n`);
       if (failed > 0) process.exitCode = 1;
@@ -47,20 +59,22 @@ export function registerVerify(program: Command): void {
 function recordings(path: string): string[] {
   try {
     if (!statSync(path).isDirectory()) return [path];
-    return readdirSync(path, { recursive: true, encoding: 'utf8' })
+    const names = readdirSync(path, { recursive: true, encoding: 'utf8' })
       .filter((name) => RECORDING.test(name))
-      .sort()
-      .map((name) => join(path, name));
+      .sort();
+    if (names.length > 0) return names.map((name) => join(path, name));
   } catch (error) {
     throw cannotRead(path, error);
   }
+  throw new Failure(`no recordings in ${path}: give .jsonl or .jsonl.gz files`);
 }
 
 function readLines(path: string): string[] {
   try {
     const bytes = readFileSync(path);
     const packed = bytes.length > 1 && bytes[0] === 0x1f && bytes[1] === 0x8b;
-    return (packed ? gunzipSync(bytes) : bytes).toString('utf8').split('\n');
+    const text = (packed ? gunzipSync(bytes) : bytes).toString('utf8');
+    return text.replace(/^\ufeff/, '').split('\n');
   } catch (error) {
     throw cannotRead(path, error);
   }
@@ -68,5 +82,8 @@ function readLines(path: string): string[] {
 
 function cannotRead(path: string, error: unknown): Failure {
   const { code } = error as NodeJS.ErrnoException;
+  if (code?.startsWith('Z_')) {
+    return new Failure(`cannot unpack ${path} (${code}): it is damaged or not whole`);
+  }
   return new Failure(`cannot read ${path} (${code}): give recordings as .jsonl or .jsonl.gz`);
 }

@@ -49,10 +49,12 @@ export interface RecordedZone extends RecordedLists {
 export function is_zone_record(r: Record<string, unknown>): boolean {
   return (
     typeof r['zone_start'] === 'number' &&
-    typeof r['spanned'] === 'number' &&
+    Number.isInteger(r['spanned']) &&
+    (r['spanned'] as number) > 0 &&
     Array.isArray(r['wmark']) &&
     Array.isArray(r['nr_free']) &&
     typeof r['free'] === 'object' &&
+    r['free'] !== null &&
     typeof r['pbtypes'] === 'string' &&
     Array.isArray(r['pcp'])
   );

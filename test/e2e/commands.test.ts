@@ -97,7 +97,16 @@ it('verify: files, gzipped files, directories; counts and status', async (t) => 
   const result = await pageblock(['verify', dir]);
   assert.equal(result.status, 1);
   assert.match(result.stdout, /^.*a\.jsonl: [^\n]+\n.*b\.jsonl\.gz: [^\n]+\n0 passed, 2 failed\n$/);
-  const missing = await pageblock(['verify', join(dir, 'none.jsonl')]);
+  // What cannot be read fails with a line of its own; the rest is replayed.
+  mkdirSync(join(dir, 'empty'));
+  writeFileSync(join(dir, 'cut.jsonl.gz'), gzipSync(wrong).subarray(0, 20));
+  const bad = ['none.jsonl', 'empty', 'cut.jsonl.gz', 'a.jsonl'].map((name) => join(dir, name));
+  const missing = await pageblock(['verify', ...bad]);
   assert.equal(missing.status, 1);
-  assert.match(missing.stderr, /^pageblock: cannot read .*none\.jsonl \(ENOENT\): [^\n]+\n$/);
+  assert.match(missing.stdout, /^[^\n]*a\.jsonl: [^\n]+\n0 passed, 4 failed\n$/);
+  const [none, empty, cut, ...more] = missing.stderr.split('\n');
+  assert.match(none!, /^pageblock: cannot read .*none\.jsonl \(ENOENT\): /);
+  assert.match(empty!, /^pageblock: no recordings in .*empty: /);
+  assert.match(cut!, /^pageblock: cannot unpack .*cut\.jsonl\.gz \(Z_BUF_ERROR\): /);
+  assert.deepEqual(more, ['']);
 });

@@ -31,6 +31,31 @@ test('what is not a recording fails with one line', () => {
   }
 });
 
+test('remarks between records, fields that nobody knows, other places of the zone', () => {
+  const alter = (path: string, change: (r: Record<string, unknown>) => void): void => {
+    const lines = read_lines(path).filter((line) => line !== '');
+    const records = lines.map((line) => {
+      const r = JSON.parse(line) as Record<string, unknown>;
+      change(r);
+      return JSON.stringify(r);
+    });
+    const count = (all: readonly string[]): object =>
+      verify_file(path, all, (line) => assert.fail(line), sibling_of(path));
+    assert.deepEqual(count(['{"t":"remark"}', ...records, '{"t":"remark"}']), count(lines));
+  };
+  for (const path of [
+    'linux-2.6.35/buddy/n4-pcp-small.jsonl.gz',
+    'linux-2.6.35/compact/rand50.jsonl.gz',
+  ]) {
+    alter(path, (r) => {
+      r['remark'] = [{ a: 1 }];
+      for (const optional of ['nid', 'seed', 'name', 'vmstat', 'pattern']) delete r[optional];
+      // Twice the largest block: whether a block is the lower or upper half of the next stays.
+      if (typeof r['zone_start'] === 'number') r['zone_start'] += 5 * 2048;
+    });
+  }
+});
+
 test('a wrong pfn, list, type, event or move is found', () => {
   const spoil = (path: string, from: RegExp, to: string): void => {
     let done = false;
