@@ -36,6 +36,7 @@ const CONFIGS: Record<string, MachineConfig> = {
   vanilla: { memory: 64 * MIB, compaction: false },
   '6.1': { kernel: '6.1', memory: 64 * MIB },
   '6.1-two-nodes': { kernel: '6.1', memory: 136 * MIB, nodes: 2, cpus: 3 },
+  '6.1-vanilla': { kernel: '6.1', memory: 64 * MIB, compaction: false },
 };
 
 /** A whole node, by the kernel that runs. */

@@ -48,7 +48,7 @@ export function wakeup_kcompactd(
   order: order_t,
   highest_zoneidx: number,
 ): void {
-  if (order === 0) return;
+  if (order === 0 || !m.shape.compaction) return;
   const idle = pgdat.kcompactd_max_order === 0;
   pgdat.kcompactd_max_order = Math.max(pgdat.kcompactd_max_order, order);
   pgdat.kcompactd_highest_zoneidx = idle
@@ -127,6 +127,7 @@ function* proactive_check(m: Machine, pgdat: Pgdat): Job {
  * (compaction.c: kcompactd)
  */
 export function* kcompactd_tick(m: Machine): Job {
+  if (!m.shape.compaction) return 0;
   for (const pgdat of m.nodes) {
     if (pgdat.zones.length === 0) continue;
     const timeout =

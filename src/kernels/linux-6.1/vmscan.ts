@@ -653,8 +653,9 @@ function shrink_lruvec(m: Machine, sc: ScanControl, zone: Zone): void {
 }
 
 /** A small order is left to reclaim until little effort helps no more (vmscan.c). */
-function in_reclaim_compaction(sc: ScanControl): boolean {
-  return sc.order > 0 && (sc.order > PAGE_ALLOC_COSTLY_ORDER || sc.priority < DEF_PRIORITY - 2);
+function in_reclaim_compaction(m: Machine, sc: ScanControl): boolean {
+  if (!m.shape.compaction || sc.order === 0) return false;
+  return sc.order > PAGE_ALLOC_COSTLY_ORDER || sc.priority < DEF_PRIORITY - 2;
 }
 
 /**
@@ -667,7 +668,7 @@ function should_continue_reclaim(
   zones: readonly Zone[],
   nr_reclaimed: number,
 ): boolean {
-  if (!in_reclaim_compaction(sc) || nr_reclaimed === 0) return false;
+  if (!in_reclaim_compaction(m, sc) || nr_reclaimed === 0) return false;
   let inactive = 0;
   for (const zone of zones) {
     if (compaction_suitable(m, zone, sc.order, 0, sc.reclaim_idx) !== COMPACT_SKIPPED) return false;
@@ -741,6 +742,7 @@ export function shrink_slab(m: Machine, gfp: number, priority: number): number {
 
 /** True when compaction could run in this zone, so that it need not be scanned (vmscan.c). */
 function compaction_ready(m: Machine, zone: Zone, sc: ScanControl): boolean {
+  if (!m.shape.compaction) return false;
   const suitable = compaction_suitable(m, zone, sc.order, 0, sc.reclaim_idx);
   if (suitable === COMPACT_SUCCESS) return true;
   if (suitable === COMPACT_SKIPPED) return false;

@@ -538,6 +538,7 @@ export function vmstat_show(seq: SeqFile, m: Machine): void {
   line(seq, 'nr_dirty_threshold', limits.thresh);
   line(seq, 'nr_dirty_background_threshold', limits.background);
   for (const { name, event, per_zone, sum, less } of EVENTS) {
+    if (name.startsWith('compact_') && !m.shape.compaction) continue;
     if (per_zone) {
       for (let i = 0; i < m.shape.zone_names.length; i++) {
         const counted = event !== NONE && i < COUNTED_ZONES;
