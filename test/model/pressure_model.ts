@@ -43,7 +43,7 @@ const ROOMY_SHARE = 0.35;
 const FULL_SHARE = 0.95;
 const FREE_WHEN_FULL = 0.05;
 
-function pressure_of(shape: string): Pressure {
+export function pressure_of(shape: string): Pressure {
   const full = shape.endsWith('/full');
   const machine = MACHINES[shape.slice(0, shape.lastIndexOf('/'))]!;
   return {

@@ -2,8 +2,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { debug_vm } from '../../src/mm/debug_vm.ts';
+import { ALLOCSTALL, PSWPOUT } from '../../src/mm/vmstat.ts';
 import { fork_machine, state_hash } from '../../src/snapshot.ts';
 import { MmRun, mm_model } from '../model/mm_model.ts';
+import { pressure_of } from '../model/pressure_model.ts';
+import { ReclaimRun } from '../model/reclaim_model.ts';
 
 const EVENTS = 3000;
 const EVERY = 1000;
@@ -32,5 +35,27 @@ for (const shape of mm_model.shapes) {
     assert.equal(new Set(once).size, once.length);
     assert.deepEqual(hashes(shape, 7, false), once);
     assert.notEqual(hashes(shape, 8, false)[0], once[0]);
+  });
+}
+
+/** The same under pressure: reclaim, swap, compaction, OOM kills and the pool at work. */
+function pressure_hashes(shape: string, seed: number): string[] {
+  const run = new ReclaimRun(pressure_of(shape), seed);
+  run.fill();
+  const found: string[] = [];
+  for (let i = 1; i <= 3; i++) {
+    for (const end = run.operations + 8000; run.operations < end; ) run.step();
+    run.finish_jobs();
+    found.push(state_hash(run.m));
+  }
+  assert.ok(run.m.vm_events[PSWPOUT]! > 0 && run.m.vm_events[ALLOCSTALL]! > 0);
+  return found;
+}
+
+for (const shape of ['x86_64-1/full', 'x86_64-4/full', 'x86/full', 'ppc64-64K-2/full']) {
+  test(`same seed, same state under pressure: ${shape}`, () => {
+    const once = pressure_hashes(shape, 7);
+    assert.deepEqual(pressure_hashes(shape, 7), once);
+    assert.notEqual(pressure_hashes(shape, 8)[0], once[0]);
   });
 }
