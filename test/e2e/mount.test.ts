@@ -173,7 +173,7 @@ it('wrong usage is status 2', async () => {
     [],
     ['nonsense'],
     ['mount'],
-    ['mount', 'x', '--kernel', '6.1'],
+    ['mount', 'x', '--kernel', '3.10'],
     ['mount', 'x', '--memory', 'lots'],
     ['mount', 'x', '--nonsense'],
     ['kill', 'x', 'y'],

@@ -156,5 +156,5 @@ it('sizes, seeds and kernels', () => {
   for (const wrong of ['', '0', '-1', '2X', '1.5G', 'G']) assert.throws(() => parseSize(wrong));
   assert.equal(parseSeed('0'), 0);
   assert.throws(() => parseSeed('4294967296'));
-  assert.throws(() => parseKernel('6.1'), /use --kernel 2\.6\.35/);
+  assert.throws(() => parseKernel('3.10'), /Choose 2\.6\.35 or 6\.1/);
 });
