@@ -272,6 +272,8 @@ function boot_reservations(m: Machine, borders: readonly number[]): PfnRange[] {
     return start + nr;
   };
 
+  // As recorded on 2.6.35; 6.1 has memblock.
+  const sparse = shape.machine === 'x86_64' && m.kernel.name === '2.6.35';
   let next: number;
   if (shape.machine === 'ppc64') {
     next = take(0, pages(12 * MIB)); // kernel text, data and bss at address 0
@@ -281,8 +283,8 @@ function boot_reservations(m: Machine, borders: readonly number[]): PfnRange[] {
     // Text and data, then bss; the init sections between them are freed once init runs.
     take(0x1000, 0x312);
     next = take(0x1372, 0x63);
-    const unit = 512; // one 2 MiB unit a CPU, of which the percpu allocator keeps 25 pages
-    for (let cpu = 0; cpu < shape.nr_cpus; cpu++) next = take(0x1400 + cpu * unit, 25) - 25 + unit;
+    if (sparse) next = sparse_init_pages(take, borders[1]!);
+    else next = percpu_pages(take, 0x1400, shape.nr_cpus);
   }
 
   // The memmap. x86-64 and ppc64: virtual, in 2 MiB (16 MiB) blocks on the node they describe.
@@ -293,6 +295,7 @@ function boot_reservations(m: Machine, borders: readonly number[]): PfnRange[] {
   const block_pages = shape.machine === 'ppc64' ? 2 ** (24 - shape.page_shift) : 512;
   const block_bytes = block_pages * page_size;
   let mapped = -1;
+  let behind = next;
   for (let nid = 0; nid + 1 < borders.length; nid++) {
     const start = borders[nid]!;
     let at = nid === 0 ? next : take(start, 4); // pg_data_t and the boot bitmap
@@ -308,8 +311,37 @@ function boot_reservations(m: Machine, borders: readonly number[]): PfnRange[] {
         mapped = b;
       }
     }
+    if (nid === 0) behind = at;
   }
+  if (sparse) percpu_pages(take, shape.nr_cpus === 1 ? 0x1400 : behind, shape.nr_cpus);
   return reserved;
+}
+
+type Take = (start: number, nr: number) => number;
+
+/**
+ * The per-CPU areas: a unit of 2 MiB for each CPU, of which 25 pages are kept. Returns where they
+ * end.
+ */
+function percpu_pages(take: Take, start: number, nr_cpus: number): number {
+  const unit = 512;
+  const first = Math.ceil(start / unit) * unit;
+  for (let cpu = 0; cpu < nr_cpus; cpu++) take(first + cpu * unit, 25);
+  return first + nr_cpus * unit;
+}
+
+/**
+ * What setting up the memmap leaves behind the kernel image, `end0` being the end of node 0: its
+ * pg_data_t, a page with the maps of the sections' pageblock types, page tables. Two arrays of 4 MiB
+ * lie between them meanwhile, and are free again afterwards. Returns where the memmap begins
+ * (mm/sparse.c: sparse_init; dmesg of the recorded machine).
+ */
+function sparse_init_pages(take: Take, end0: number): number {
+  const array = 1024;
+  const bootmap = take(0x13d5, 3);
+  const usemap = bootmap + Math.ceil(end0 / 8 / 4096) + array;
+  const tables = take(usemap, 1) + array - 1;
+  return take(tables, 3);
 }
 
 /** The parts of `ranges` that no range of `holes` covers. */
