@@ -169,7 +169,7 @@ function fill(m: Machine, booted: PoolState, filled: PoolState): void {
   root_files(m, meminfo(booted, 'Cached'));
   kernel_memory(m, meminfo(booted, 'MemFree'));
   // The rest of the slab pages comes with the files: radix tree nodes and buffers.
-  walk_tree(m, meminfo(filled, 'SReclaimable') * 0.55);
+  walk_tree(m, meminfo(filled, 'SReclaimable') * 0.7);
   write_files(m, meminfo(filled, 'Cached') + meminfo(filled, 'Buffers'));
   const anon = Math.max(0, meminfo(filled, 'AnonPages') - meminfo(booted, 'AnonPages'));
   if (anon > 1000) eat(m, anon * 2);
@@ -242,9 +242,10 @@ function write_files(m: Machine, pages: number): void {
     for (let pos = 0; pos < FILE_BYTES; pos += buf.length) {
       const rc = file.write(buf, pos);
       if (is_job(rc)) run_job(rc);
-      run_job(advance_clock(m, 2));
     }
     file.release();
     node.forget();
+    // Others run between two files, not within one: memory below LOW is met by fallback to DMA.
+    run_job(advance_clock(m, 5));
   }
 }
