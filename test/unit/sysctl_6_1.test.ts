@@ -184,6 +184,14 @@ test('every entry of a booted 6.1 has its recorded value', () => {
   }
 });
 
+test('limits of shared memory: none to speak of', () => {
+  const m = machine();
+  assert.equal(cat(m, '/proc/sys/kernel/shmmax'), '18446744073692774399\n');
+  assert.equal(cat(m, '/proc/sys/kernel/shmmni'), '4096\n');
+  assert.equal(write(m, '/proc/sys/kernel/shmmax', '1234\n'), 5);
+  assert.equal(cat(m, '/proc/sys/kernel/shmmax'), '1234\n');
+});
+
 test('the modes are the recorded ones, and no entry is missing', () => {
   const m = machine();
   const rows = m.kernel.files.filter((row) => row.path.startsWith('/proc/sys/vm/'));

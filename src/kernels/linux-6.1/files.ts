@@ -14,7 +14,7 @@ import { hugepage_files, node_hugepage_files } from './hugetlb_files.ts';
 import { meminfo_files, pages_kb } from './meminfo.ts';
 import { node_files } from './node.ts';
 import { proc_page_files } from './proc_page.ts';
-import { sysctl_files } from './sysctl.ts';
+import { ipc_sysctl_files, sysctl_files } from './sysctl.ts';
 import { vmstat_files } from './vmstat.ts';
 
 /** Seconds with two decimals, cut off: `12.34`. */
@@ -130,6 +130,7 @@ export const files_6_1: readonly FileRow<Machine>[] = [
   ...proc_page_files,
   ...misc_files,
   ...sysctl_files,
+  ...ipc_sysctl_files,
   ...node_files,
   ...node_hugepage_files,
   ...hugepage_files,

@@ -89,10 +89,11 @@ function check_write(text: string, ctx: RowContext): number | null {
 }
 
 interface IntOptions {
+  /** Directory under /proc/sys; vm without it. */
+  dir?: 'kernel';
   mode?: number;
   min?: number;
   max?: number;
-  /** Kept in timer ticks; this is how many make one of what is written. */
   def_of?: (m: Machine) => number;
   /** Any int is taken and stored as 0 or 1. */
   bool?: true;
@@ -113,7 +114,7 @@ function int(name: string, def: number, doc: string, o: IntOptions = {}): FileRo
   INT.push([name, get_default]);
   const get = (m: Machine): number => m.sysctl[name] ?? get_default(m);
   const row: FileRow<Machine> = {
-    path: '/proc/sys/vm/' + name,
+    path: `/proc/sys/${o.dir ?? 'vm'}/${name}`,
     mode: o.mode ?? 0o644,
     show(seq, m) {
       seq.put_dec(get(m)).puts('\n');
@@ -151,7 +152,12 @@ function set_ulong(m: Machine, name: string, value: bigint): void {
   else delete m.sysctl_ulong[name];
 }
 
+/** Practically without a limit: ULONG_MAX - 2^24. */
+const SHM_DEFAULT = ULONG_MAX - (1n << 24n);
+
 interface UlongOptions {
+  /** Directory under /proc/sys; vm without it. */
+  dir?: 'kernel';
   min?: bigint;
   written?: (m: Machine, old: bigint) => void;
 }
@@ -160,7 +166,7 @@ interface UlongOptions {
 function ulong(name: string, def: bigint, doc: string, o: UlongOptions = {}): FileRow<Machine> {
   ULONG.push([name, def]);
   return {
-    path: '/proc/sys/vm/' + name,
+    path: `/proc/sys/${o.dir ?? 'vm'}/${name}`,
     mode: 0o644,
     show(seq, m) {
       seq.put_dec(get_ulong(m, name, def)).puts('\n');
@@ -488,8 +494,23 @@ function nr_overcommit_hugepages(): FileRow<Machine> {
   };
 }
 
+/** ipc_kern_table (ipc/ipc_sysctl.c), as far as it concerns memory. Nobody takes shared memory here. */
+export const ipc_sysctl_files: readonly FileRow<Machine>[] = [
+  ulong('shmmax', SHM_DEFAULT, 'largest segment of shared memory in bytes; kept', {
+    dir: 'kernel',
+  }),
+  ulong('shmall', SHM_DEFAULT, 'pages of shared memory in all; kept', { dir: 'kernel' }),
+  int('shmmni', 4096, 'segments of shared memory in all; kept', {
+    dir: 'kernel',
+    min: 0,
+    max: 32768,
+  }),
+];
+
 /** Sets every entry that has no value yet to its default: part of boot. */
 export function init_sysctls(m: Machine): void {
   for (const [name, def] of INT) m.sysctl[name] ??= def(m);
-  for (const [name, def] of ULONG) m.sysctl[name] ??= Number(def);
+  for (const [name, def] of ULONG) {
+    if (m.sysctl[name] === undefined) set_ulong(m, name, def);
+  }
 }
