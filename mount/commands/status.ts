@@ -15,6 +15,8 @@ import { FS_TYPE, probe } from '../unmount.ts';
 
 /** Options that are sizes in bytes. */
 const SIZES = ['memory', 'pageSize', 'swap'];
+/** Options of which the machine's own lines tell. */
+const TOLD = ['compaction', 'nodes', 'cpus', 'pageSize'];
 
 export const CONTROL_DIR = 'sys/kernel/debug/pageblock';
 
@@ -44,22 +46,33 @@ async function status(mountPoint: string): Promise<void> {
   if (answer === 'forbidden') {
     throw new Failure(`${mountPoint} is another user's mount: mount it with --allow-other`);
   }
-  const rows: [string, string][] = [['mount', mountPoint]];
+  const rows = new Map([['mount', mountPoint]]);
   const record = readRecord(mountPoint);
   if (record !== undefined && isAlive(record)) {
-    rows.push(['pid', String(record.pid)], ['since', record.since]);
-    rows.push(['version', record.version], ['transport', record.transport]);
+    rows.set('pid', String(record.pid)).set('since', record.since);
+    rows.set('version', record.version).set('transport', record.transport);
     for (const [name, value] of Object.entries(record.options)) {
-      rows.push([name, SIZES.includes(name) ? formatSize(Number(value)) : String(value)]);
+      rows.set(name, SIZES.includes(name) ? formatSize(Number(value)) : String(value));
     }
-    if (record.log !== null) rows.push(['log', record.log]);
+    if (record.log !== null) rows.set('log', record.log);
   }
-  const width = Math.max(...rows.map(([name]) => name.length)) + 2;
-  let text = rows.map(([name, value]) => name.padEnd(width) + value + '\n').join('');
+  const machine = machineRows(mountPoint);
+  if (machine.length > 0) for (const name of TOLD) rows.delete(name);
+  for (const [name, value] of machine) rows.set(name, value);
+  const width = Math.max(...[...rows.keys()].map((name) => name.length)) + 2;
+  for (const [name, value] of rows) process.stdout.write(name.padEnd(width) + value + '\n');
+}
+
+/** What the machine says of itself, by name; nothing for a tree without a status file. */
+function machineRows(mountPoint: string): [string, string][] {
+  let text: string;
   try {
-    text += readFileSync(join(mountPoint, CONTROL_DIR, 'status'), 'utf8');
+    text = readFileSync(join(mountPoint, CONTROL_DIR, 'status'), 'utf8');
   } catch {
-    // a tree without a status file of its own
+    return [];
   }
-  process.stdout.write(text);
+  return text
+    .split('\n')
+    .filter((line) => line.includes(': '))
+    .map((line) => [line.slice(0, line.indexOf(': ')), line.slice(line.indexOf(': ') + 2)]);
 }
