@@ -31,7 +31,7 @@ const BOOT_ONCE = fileURLToPath(new URL('./boot_once.js', import.meta.url));
 const CALLER = { uid: 0, gid: 0, pid: 0 };
 
 /** Allocates and frees one order-0 page at a time: the same page again and again. */
-function hotPages(m: Machine, count: number): number {
+export function hotPages(m: Machine, count: number): number {
   const k = m.kernel;
   return nsPer(count, () => {
     for (let i = 0; i < count; i++) k.__free_pages(m, k.alloc_pages(m, GFP_HIGHUSER_MOVABLE, 0), 0);
@@ -39,7 +39,7 @@ function hotPages(m: Machine, count: number): number {
 }
 
 /** Frees and allocates single pages in random order over all of memory. */
-class RandomPages {
+export class RandomPages {
   readonly m: Machine;
   private readonly held: Int32Array;
   private x = 12345;
@@ -81,7 +81,7 @@ class RandomPages {
   }
 }
 
-function hugePages(m: Machine, count: number): number {
+export function hugePages(m: Machine, count: number): number {
   const k = m.kernel;
   return nsPer(count, () => {
     for (let i = 0; i < count; i++) k.__free_pages(m, k.alloc_pages(m, GFP_HIGHUSER_MOVABLE, 9), 9);
@@ -148,7 +148,7 @@ export async function benchBoot(rounds: number): Promise<Result[]> {
  * A machine filled with anonymous pages of which every second one is free: as fragmented as memory
  * gets, half of what is left has to move. `again` makes it so once more after a compaction.
  */
-class Fragmented {
+export class Fragmented {
   readonly m: Machine;
   private readonly task: Task;
   private readonly at: number;

@@ -5,12 +5,15 @@
 import '../mount/v8.ts';
 import { benchAllocator, benchBoot, benchCompaction } from './core.ts';
 import { benchDisk, benchFiles } from './mounted.ts';
+import { benchPressure, benchSizes } from './pressure.ts';
 import { benchTrace } from './trace.ts';
 
 const groups: Record<string, () => Promise<unknown>> = {
   allocator: () => benchAllocator(7),
   compaction: () => benchCompaction(7),
   boot: () => benchBoot(3),
+  pressure: () => benchPressure(5),
+  sizes: () => benchSizes(),
   trace: () => benchTrace(5),
   files: () => benchFiles(5),
   disk: () => benchDisk(3),
