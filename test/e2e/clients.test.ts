@@ -236,12 +236,13 @@ for (const who of EVERYBODY) {
 
     it('vmstat N and free -s see changes', options(who, 'vmstat'), async (t) => {
       const client = await Client.mount(t, who, ['--memory', '512M']);
-      const both = client.sh('vmstat 1 3 & free -s 1 -c 3 -k; wait');
+      const both = client.sh('vmstat 1 8 & free -s 1 -c 8 -k; wait');
       await sleep(1400);
       await client.write('proc/sys/vm/nr_hugepages', '64\n');
       const free = [...(await both).matchAll(/^Mem: +\d+ +\d+ +(\d+)/gm)].map((m) => Number(m[1]));
-      assert.equal(free.length, 3);
-      assert.ok(free[0]! - free[2]! >= 64 * 2048, String(free));
+      // Eight seconds are enough for the write to arrive on a busy machine.
+      assert.equal(free.length, 8);
+      assert.ok(free[0]! - free[7]! >= 64 * 2048, String(free));
     });
   });
 
