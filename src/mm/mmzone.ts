@@ -217,6 +217,8 @@ export class Pgdat {
   kswapd_order = 0;
   kswapd_state = 0;
   /** When a nap ends, clock milliseconds; somebody woke it. */
+  /** Waits for congestion so far, of 100 ms each; they take no time by themselves. */
+  kswapd_waits = 0;
   kswapd_nap_until = 0;
   kswapd_woken = false;
   /** Its balance_pgdat under way, in the terms of the kernel. */

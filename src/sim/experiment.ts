@@ -8,11 +8,12 @@
  */
 import type { MachineName } from '../arch.ts';
 import { type AtRestOptions, at_rest } from './experiment_at_rest.ts';
+import { type UnderLoadOptions, under_load } from './experiment_under_load.ts';
 
-export type ExperimentName = 'hugepages-at-rest';
+export type ExperimentName = 'hugepages-at-rest' | 'hugepages-under-load';
 export type Setup = 'recorded' | 'published';
 
-export const EXPERIMENTS: readonly ExperimentName[] = ['hugepages-at-rest'];
+export const EXPERIMENTS: readonly ExperimentName[] = ['hugepages-at-rest', 'hugepages-under-load'];
 export const MACHINES: readonly MachineName[] = ['x86', 'x86_64', 'ppc64'];
 export const SETUPS: readonly Setup[] = ['recorded', 'published'];
 
@@ -75,7 +76,27 @@ export function at_rest_options(cell: Cell, seed: number): AtRestOptions {
   };
 }
 
+export function under_load_options(cell: Cell, seed: number): UnderLoadOptions {
+  const recorded = cell.setup === 'recorded';
+  return {
+    machine: cell.machine,
+    compaction: cell.compaction,
+    seed,
+    // The recorded test was a reduced one.
+    memory: recorded ? 1024 * MIB : MEMORY.published[cell.machine],
+    swap: recorded ? 1024 * MIB : 2048 * MIB,
+    // Published: one build for each 400 MiB, and one more (reference 13.6).
+    builds: recorded ? 4 : 6,
+    percent: 90,
+    warm_up: recorded ? 45_000 : 60_000,
+    daemons: recorded ? 0 : 40,
+  };
+}
+
 /** Runs one cell with one seed. */
 export function run_experiment(cell: Cell, seed: number): Run {
-  return { cell, seed, ...at_rest(at_rest_options(cell, seed)) };
+  if (cell.experiment === 'hugepages-at-rest') {
+    return { cell, seed, ...at_rest(at_rest_options(cell, seed)) };
+  }
+  return { cell, seed, ...under_load(under_load_options(cell, seed)) };
 }

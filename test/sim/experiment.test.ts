@@ -5,6 +5,7 @@ import { debug_vm } from '../../src/mm/debug_vm.ts';
 import type { Machine } from '../../src/mm/mmzone.ts';
 import { type AtRestOptions, at_rest } from '../../src/sim/experiment_at_rest.ts';
 import { deviation, differs, mean } from '../../src/sim/experiment_tables.ts';
+import { type UnderLoadOptions, under_load } from '../../src/sim/experiment_under_load.ts';
 
 const MIB = 2 ** 20;
 
@@ -72,6 +73,30 @@ test('huge pages at rest: HighMem, and a walk with swap on ppc64', () => {
     }),
   );
   assert.ok(ppc64.got > 0);
+});
+
+test('huge pages under load: builds go on, states are whole, the seed decides all', () => {
+  const options: UnderLoadOptions = {
+    machine: 'x86_64',
+    compaction: true,
+    seed: 3,
+    memory: 256 * MIB,
+    swap: 128 * MIB,
+    builds: 2,
+    percent: 50,
+    warm_up: 500,
+    daemons: 2,
+  };
+  const states: string[] = [];
+  const inspect = (state: string, m: Machine): void => {
+    states.push(state);
+    debug_vm(m);
+  };
+  const run = under_load({ ...options, inspect });
+  assert.deepEqual(states, ['boot', 'ready', 'final']);
+  assert.ok(run.got > run.attempted / 2, `${run.got} of ${run.attempted}`);
+  assert.equal(run.steps[run.steps.length - 1]!.target, run.attempted);
+  assert.deepEqual(under_load(options), run);
 });
 
 test('statistics: known values', () => {

@@ -180,6 +180,7 @@ function balance_pgdat_slice(m: Machine, pgdat: Pgdat, b: BalancePgdat): boolean
         if (!b.all_zones_ok && b.total_scanned > 0 && b.priority < DEF_PRIORITY - 2) {
           if (b.under_min) count_vm_event(m, KSWAPD_SKIP_CONGESTION_WAIT);
           congestion_wait(m, b.under_min ? 0 : RECLAIM_WAIT_MS);
+          if (!b.under_min) pgdat.kswapd_waits++;
         }
         if (b.all_zones_ok || sc.nr_reclaimed >= SWAP_CLUSTER_MAX || b.priority === 0) {
           b.phase = BALANCE_OUT;

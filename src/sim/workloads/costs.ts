@@ -34,6 +34,12 @@ export const COST = {
   page_dropped: 0.0022,
   page_moved: 0.012,
   compaction: 0.3,
+  /**
+   * A page on its way to swap, and back: the disk is the limit (golden s3: 45,000 pages out during
+   * the 14 seconds in which memory was short).
+   */
+  swap_out: 0.3,
+  swap_in: 0.5,
   /** One round of kswapd over the zones that finds little to do. */
   kswapd_round: 0.02,
   /** Between two steps of the first test, while the counters are read and stored. */

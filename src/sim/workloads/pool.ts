@@ -21,6 +21,8 @@ import {
   PGINODESTEAL,
   PGSCAN_DIRECT,
   PGSCAN_KSWAPD,
+  PSWPIN,
+  PSWPOUT,
 } from '../../mm/vmstat.ts';
 import { COST, SCHED_LATENCY, SCHED_WAKEUP_GRANULARITY } from './costs.ts';
 
@@ -40,6 +42,43 @@ export function kernel_work(m: Machine): number {
   );
 }
 
+/** Milliseconds that the disk has worked so far for swapping. */
+export function swap_io(m: Machine): number {
+  return m.vm_events[PSWPOUT]! * COST.swap_out + m.vm_events[PSWPIN]! * COST.swap_in;
+}
+
+/** Milliseconds that kswapd sleeps when reclaim gets nowhere (vmscan.c: balance_pgdat). */
+const CONGESTION_WAIT = 100;
+
+/** Whether a kswapd runs, or sleeps and was woken or has napped long enough. */
+export function kswapd_has_reason(m: Machine): boolean {
+  for (const node of m.nodes) {
+    if (node.kswapd_state === KSWAPD_RUNNING || node.kswapd_woken) return true;
+    const napping = node.kswapd_state === KSWAPD_NAPPING;
+    if (napping && m.clock.now_ms >= node.kswapd_nap_until) return true;
+  }
+  return false;
+}
+
+/** kswapd as a process of the scheduler, from waking up to sleeping. */
+export function* kswapd_thread(m: Machine): Generator<number, void, void> {
+  for (let awake = true; awake; ) {
+    const before = kernel_work(m);
+    const io = swap_io(m);
+    awake = false;
+    let waits = 0;
+    for (const node of m.nodes) {
+      waits -= node.kswapd_waits;
+      if (kswapd_slice(m, node)) awake = true;
+      waits += node.kswapd_waits;
+    }
+    yield Math.max(0.002, kernel_work(m) - before);
+    // Its writes fill the queue of the disk: it sleeps until there is room.
+    const wait = swap_io(m) - io + (waits > 0 ? CONGESTION_WAIT : 0);
+    if (wait > 0) yield -wait;
+  }
+}
+
 /** The slice of each of two runnable tasks. */
 const SLICE = SCHED_LATENCY / 2;
 
@@ -52,6 +91,8 @@ export class KswapdBeside implements Beside {
   /** How long the task has run since it was put on the processor. */
   private task_ran = 0;
   private asleep = true;
+  /** The clock's time until which it waits for its writes. */
+  private blocked_until = 0;
   /** Work of the kernel that has been put on the clock. */
   private mark: number;
 
@@ -75,7 +116,8 @@ export class KswapdBeside implements Beside {
     this.task_vruntime += used;
     this.task_ran += used;
     let preempt = this.task_ran >= SLICE;
-    if (this.asleep && this.has_reason()) {
+    if (this.m.clock.now_ms < this.blocked_until) return;
+    if (this.asleep && kswapd_has_reason(this.m)) {
       // place_entity: who slept long gets half a latency, nobody more.
       this.asleep = false;
       this.kswapd_vruntime = Math.max(this.kswapd_vruntime, this.task_vruntime - SLICE);
@@ -83,16 +125,6 @@ export class KswapdBeside implements Beside {
     }
     if (preempt && !this.asleep && this.kswapd_vruntime < this.task_vruntime) this.run_kswapd(0);
     if (this.task_ran >= SLICE) this.task_ran = 0;
-  }
-
-  /** Whether a sleeping kswapd was woken or has napped long enough. */
-  private has_reason(): boolean {
-    for (const node of this.m.nodes) {
-      if (node.kswapd_state === KSWAPD_RUNNING || node.kswapd_woken) return true;
-      const napping = node.kswapd_state === KSWAPD_NAPPING;
-      if (napping && this.m.clock.now_ms >= node.kswapd_nap_until) return true;
-    }
-    return false;
   }
 
   cond_resched(): void {
@@ -104,7 +136,7 @@ export class KswapdBeside implements Beside {
     const until = m.clock.now_ms + ms;
     this.charge(0);
     for (let left = ms; left > 0; left = until - m.clock.now_ms) {
-      if (!this.has_reason()) break;
+      if (!kswapd_has_reason(m) || m.clock.now_ms < this.blocked_until) break;
       this.asleep = false;
       this.run_kswapd(left);
       if (this.asleep) break;
@@ -125,7 +157,10 @@ export class KswapdBeside implements Beside {
     let ran = 0;
     for (;;) {
       let awake = false;
+      const io = swap_io(m);
       for (const pgdat of m.nodes) if (kswapd_slice(m, pgdat)) awake = true;
+      const wait = swap_io(m) - io;
+      if (wait > 0) this.blocked_until = m.clock.now_ms + wait;
       const used = this.account(0);
       ran += used;
       this.kswapd_vruntime += used;
@@ -133,6 +168,7 @@ export class KswapdBeside implements Beside {
         this.asleep = true;
         break;
       }
+      if (wait > 0) break;
       if (alone > 0 ? ran >= alone : ran >= SLICE && this.kswapd_vruntime >= this.task_vruntime) {
         break;
       }

@@ -3,15 +3,18 @@
  *
  * A process is a generator that yields the milliseconds of the virtual clock which it has just
  * used, or a negative number to sleep for as long. After each slice the clock moves on and what is
- * due runs: writes that the disk has finished, the flusher, kswapd.
- * Linux: kernel/sched_fair.c. Differs: no priorities, no wake-up preemption except of kernel
- * threads, which run between two slices.
+ * due runs: writes that the disk has finished, the flusher. kswapd is a process like others while it
+ * is awake; it runs next when it is woken, as who has slept does.
+ * Linux: kernel/sched_fair.c. Differs: no priorities, no wake-up preemption in the
+ * middle of a slice.
  */
 import { run_job } from '../../lib/kthread.ts';
 import type { Prng } from '../../lib/prng.ts';
 import { advance_clock } from '../../machine.ts';
 import type { Machine } from '../../mm/mmzone.ts';
+import { flusher_tick } from '../../mm/page_writeback.ts';
 import { SCHED_LATENCY, SCHED_MIN_GRANULARITY } from './costs.ts';
+import { kswapd_has_reason, kswapd_thread } from './pool.ts';
 
 /** A running program: yields the time that it used, negative: the time that it sleeps. */
 export type Process = Generator<number, void, void>;
@@ -26,6 +29,8 @@ export class Scheduler {
   private readonly prng: Prng;
   private readonly queue: Process[] = [];
   private sleepers: Sleeper[] = [];
+  /** kswapd, while it is awake. */
+  private kswapd: Process | null = null;
 
   constructor(m: Machine) {
     this.m = m;
@@ -34,12 +39,7 @@ export class Scheduler {
 
   /** Processes that have not ended. */
   get alive(): number {
-    return this.queue.length + this.sleepers.length;
-  }
-
-  /** Processes that want the processor. */
-  get runnable(): number {
-    return this.queue.length;
+    return this.queue.length + this.sleepers.length - (this.kswapd === null ? 0 : 1);
   }
 
   /** A new process at the end of the queue. */
@@ -61,6 +61,11 @@ export class Scheduler {
       run_job(advance_clock(this.m, Math.min(step, left)));
   }
 
+  private pass(ms: number): void {
+    this.m.clock.now_ms += ms;
+    run_job(flusher_tick(this.m));
+  }
+
   private wake(): void {
     if (this.sleepers.length === 0) return;
     const now = this.m.clock.now_ms;
@@ -71,11 +76,16 @@ export class Scheduler {
   /** One slice of the next process. False when nobody is left. */
   slice(): boolean {
     this.wake();
+    if (this.kswapd === null && kswapd_has_reason(this.m)) {
+      this.kswapd = kswapd_thread(this.m);
+      this.queue.unshift(this.kswapd);
+    }
     const process = this.queue.shift();
     if (process === undefined) {
       if (this.sleepers.length === 0) return false;
       const next = Math.min(...this.sleepers.map((s) => s.until));
-      run_job(advance_clock(this.m, Math.max(0.1, next - this.m.clock.now_ms)));
+      // In steps, so that nobody who is woken meanwhile waits for long.
+      this.pass(Math.min(4, Math.max(0.1, next - this.m.clock.now_ms)));
       return true;
     }
     const share = Math.max(SCHED_LATENCY / (this.queue.length + 1), SCHED_MIN_GRANULARITY);
@@ -93,8 +103,11 @@ export class Scheduler {
       if (step.value < 0) asleep = -step.value;
       else used += step.value;
     }
-    run_job(advance_clock(this.m, Math.max(used, 0.01)));
-    if (ended) return true;
+    this.pass(Math.max(used, 0.01));
+    if (ended) {
+      if (process === this.kswapd) this.kswapd = null;
+      return true;
+    }
     if (asleep >= 0) this.sleepers.push({ process, until: this.m.clock.now_ms + asleep });
     else this.queue.push(process);
     return true;

@@ -1,0 +1,110 @@
+/**
+ * The third test, "huge pages under load": while builds run, nine tenths of memory are asked for as
+ * huge pages, one at a time, with pauses.
+ *
+ * Requests are movable, do not insist (no __GFP_REPEAT) and keep what they get; the delay follows
+ * from a rate of 16 MiB a second (reference 13.6; golden s3). Known to be too easy without compaction:
+ * reclaim of a whole block is one step here, and nobody takes its pages half-way through, as busy
+ * builds do on a real machine while reclaim waits for the disk (docs/experiments.md).
+ */
+import type { MachineName } from '../arch.ts';
+import { disk_root } from '../fs/disk/index.ts';
+import type { Vnode } from '../fs/vfs.ts';
+import { __GFP_COMP, __GFP_NOWARN, GFP_HIGHUSER_MOVABLE } from '../mm/gfp.ts';
+import type { Machine } from '../mm/mmzone.ts';
+import type { Run, Step } from './experiment.ts';
+import {
+  block_map,
+  counters_between,
+  free_blocks,
+  vmstat_snapshot,
+} from './experiment_counters.ts';
+import { build, make_sources } from './workloads/build.ts';
+import { COST } from './workloads/costs.ts';
+import { KswapdBeside, kernel_work, swap_io } from './workloads/pool.ts';
+import { boot_for_experiment, hugeadm } from './workloads/prepare.ts';
+import { type Process, Scheduler } from './workloads/scheduler.ts';
+
+export interface UnderLoadOptions {
+  machine: MachineName;
+  compaction: boolean;
+  seed: number;
+  memory: number;
+  swap: number;
+  /** Builds that run at once. */
+  builds: number;
+  /** Percent of memory that is asked for. */
+  percent: number;
+  /** Milliseconds before the first attempt. */
+  warm_up: number;
+  daemons: number;
+  inspect?: (state: string, m: Machine) => void;
+}
+
+/** MiB a second that are asked for. */
+const RATE = 16;
+/** Attempts between two steps of the result. */
+const PER_STEP = 20;
+
+export function under_load(o: UnderLoadOptions): Omit<Run, 'cell' | 'seed'> {
+  const { m, shell } = boot_for_experiment(o);
+  const maps: Record<string, string> = {};
+  const state = (name: string): void => {
+    maps[name] = block_map(m);
+    o.inspect?.(name, m);
+  };
+  const h = hugeadm(m);
+  state('boot');
+  const src = make_sources(m);
+  const out = disk_root(m).mkdir('obj', 0o755, { uid: 0, gid: 0, pid: 1 }) as Vnode;
+  const s = new Scheduler(m);
+  for (let i = 0; i < o.builds; i++) s.start(build(m, shell, `build ${i}`, src, out));
+  const start = m.clock.now_ms;
+  s.run(() => m.clock.now_ms - start >= o.warm_up);
+  state('ready');
+
+  const memory_kb = m.totalram_pages * 2 ** (m.shape.page_shift - 10);
+  const attempts = Math.floor((Math.floor(memory_kb / h.size_kb) * o.percent) / 100);
+  const ready = vmstat_snapshot(m);
+  const steps: Step[] = [];
+  let got = 0;
+  let made = 0;
+  let ended = false;
+  function* attempt(): Process {
+    const kswapd = new KswapdBeside(m);
+    const delay = h.size_kb / 1024 / (RATE / 1000);
+    let before = ready;
+    let step_start = m.clock.now_ms;
+    for (made = 1; made <= attempts; made++) {
+      const gfp = GFP_HIGHUSER_MOVABLE | __GFP_COMP | __GFP_NOWARN;
+      const work = kernel_work(m);
+      const io = swap_io(m);
+      m.beside = kswapd;
+      if (m.kernel.alloc_pages(m, gfp, h.order) >= 0) got++;
+      m.beside = null;
+      yield COST.huge_page + kernel_work(m) - work;
+      if (swap_io(m) > io) yield io - swap_io(m);
+      if (made % PER_STEP === 0 || made === attempts) {
+        const after = vmstat_snapshot(m);
+        const counters = counters_between(before, after);
+        const ms = m.clock.now_ms - step_start;
+        steps.push({ target: made, got, ms, counters, free: free_blocks(m) });
+        before = after;
+        step_start = m.clock.now_ms;
+      }
+      yield -delay;
+    }
+    ended = true;
+  }
+  s.start(attempt());
+  s.run(() => ended);
+  state('final');
+  return {
+    attempted: attempts,
+    got,
+    total: counters_between(ready, vmstat_snapshot(m)),
+    steps,
+    maps,
+    notes: {},
+  };
+}
