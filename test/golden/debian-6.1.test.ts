@@ -10,8 +10,8 @@ const CHECKS: Record<string, number> = {
   'g1-buddy-user.jsonl.gz': 320,
   'g2-index.jsonl.gz': 1048,
   'g3-compaction.jsonl.gz': 125,
-  'g3-direct.jsonl.gz': 30,
-  'g4-hugepages.jsonl.gz': 336,
+  'g3-direct.jsonl.gz': 31,
+  'g4-hugepages.jsonl.gz': 337,
   'probe.jsonl': 74,
 };
 
@@ -25,7 +25,9 @@ for (const path of RECORDINGS) {
   test(`6.1: ${name}`, () => {
     const reports: string[] = [];
     const result = verify_file(path, read_lines(path), (line) => reports.push(line));
-    assert.deepEqual(reports, []);
+    // Every aspect of every step is equal, so nothing is said but what was obtained.
+    const said = reports.filter((line) => !/: obtained: (\d+) of \1 layouts obtain/.test(line));
+    assert.deepEqual(said, []);
     assert.deepEqual(result, { passed: CHECKS[name], failed: 0 });
   });
 }
