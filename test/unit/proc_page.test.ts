@@ -1,7 +1,7 @@
 /** /proc/kpageflags and kpagecount against the bit numbers that page-types knows. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { proc_page_files } from '../../src/kernels/linux-2.6.35/proc_page.ts';
+import { proc_page_files } from '../../src/fs/proc/page.ts';
 import { PAGE_MAPPING_ANON, PAGE_MAPPING_FLAGS } from '../../src/mm/page.ts';
 import * as flags from '../../src/mm/page_flags.ts';
 import { recorded_machine, X86_64 } from './recorded_machine.ts';

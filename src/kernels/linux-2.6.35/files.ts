@@ -5,6 +5,7 @@
  * loadavg}.c, mm/swapfile.c (proc_swaps_operations), mm/slub.c (s_show). Differs: CPUs never do
  * anything, so uptime, stat and loadavg show idle time alone, no interrupts, no load.
  */
+import { proc_page_files } from '../../fs/proc/page.ts';
 import type { FileRow } from '../../lib/file_row.ts';
 import type { SeqFile } from '../../lib/seq_file.ts';
 import type { Machine } from '../../mm/mmzone.ts';
@@ -14,7 +15,6 @@ import { hugepage_files } from './hugetlb_files.ts';
 import { ksm_files } from './ksm.ts';
 import { meminfo_files, pages_kb } from './meminfo.ts';
 import { node_files } from './node.ts';
-import { proc_page_files } from './proc_page.ts';
 import { ipc_sysctl_files, sysctl_files } from './sysctl.ts';
 import { trace_files } from './trace_files.ts';
 import { vmstat_files } from './vmstat.ts';

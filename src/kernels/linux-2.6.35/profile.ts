@@ -9,7 +9,7 @@ import { hugetlb_ops } from './hugetlb.ts';
 import { ksmd_tick } from './ksm.ts';
 import { kswapd_tick } from './kswapd.ts';
 import { alloc_pages } from './page_alloc.ts';
-import { proc_pid_directory } from './proc_pid.ts';
+import { proc_pid } from './proc_pid.ts';
 import { __free_pages, __free_pages_ok, drain_pages, free_hot_cold_page } from './rmqueue.ts';
 import {
   setup_pageset,
@@ -34,5 +34,5 @@ export const linux_2_6_35: KernelProfile = {
   setup_per_zone_wmarks,
   setup_per_zone_lowmem_reserve,
   files: files_2_6_35,
-  file_directories: [proc_pid_directory],
+  file_directories: [proc_pid],
 };

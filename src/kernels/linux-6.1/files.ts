@@ -5,6 +5,7 @@
  * loadavg}.c, mm/swapfile.c (proc_swaps_operations), mm/slab_common.c (s_show). Differs: CPUs never
  * do anything, so uptime, stat and loadavg show idle time alone, no interrupts, no load.
  */
+import { proc_page_files } from '../../fs/proc/page.ts';
 import type { FileRow } from '../../lib/file_row.ts';
 import type { SeqFile } from '../../lib/seq_file.ts';
 import type { Machine } from '../../mm/mmzone.ts';
@@ -13,7 +14,6 @@ import { global_page_state, NR_KERNEL_STACK } from '../../mm/vmstat.ts';
 import { hugepage_files, node_hugepage_files } from './hugetlb_files.ts';
 import { meminfo_files, pages_kb } from './meminfo.ts';
 import { node_files } from './node.ts';
-import { proc_page_files } from './proc_page.ts';
 import { ipc_sysctl_files, sysctl_files } from './sysctl.ts';
 import { vmstat_files } from './vmstat.ts';
 

@@ -7,7 +7,7 @@ import { hugetlb_ops } from './hugetlb.ts';
 import { kcompactd_tick } from './kcompactd.ts';
 import { kswapd_cond_resched, kswapd_tick } from './kswapd.ts';
 import { alloc_pages } from './page_alloc.ts';
-import { proc_pid_directory } from './proc_pid.ts';
+import { proc_pid } from './proc_pid.ts';
 import {
   __free_pages,
   drain_pages,
@@ -41,5 +41,5 @@ export const linux_6_1: KernelProfile = {
   kcompactd_tick,
   hugetlb: hugetlb_ops,
   files: files_6_1,
-  file_directories: [proc_pid_directory],
+  file_directories: [proc_pid],
 };

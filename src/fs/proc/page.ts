@@ -1,8 +1,9 @@
 /**
  * /proc/kpageflags and /proc/kpagecount: a little-endian 64-bit word for each frame.
  *
- * Linux: fs/proc/page.c, include/linux/kernel-page-flags.h (v2.6.35). Differs: a slab page's count
- * is 0, where 2.6.35 shows what SLUB keeps in the same field.
+ * The bits are an interface: later kernels only add some, of kinds of pages that are not here.
+ * Linux: fs/proc/page.c, include/linux/kernel-page-flags.h. Differs: a slab page's count is 0, where
+ * 2.6.35 shows what SLUB keeps in the same field.
  */
 import { EINVAL } from '../../lib/errno.ts';
 import type { FileRow } from '../../lib/file_row.ts';
