@@ -31,7 +31,12 @@ const groups = wanted.length > 0 ? GROUPS.filter((group) => wanted.includes(grou
 
 if (!args.includes('--no-setup')) setUp();
 if (groups.includes('e2e')) {
-  const programs = { fusermount3: 'fuse3', fio: 'fio', unshare: 'util-linux' };
+  const programs = {
+    fusermount3: 'fuse3',
+    fio: 'fio',
+    chromium: 'chromium',
+    unshare: 'util-linux',
+  };
   const missing = ensurePrograms(programs);
   if (missing.length > 0) say(`Tests that need ${missing.join(', ')} will be skipped.`);
 }

@@ -2,7 +2,7 @@
  * The tracepoints that the shared mechanics fire, one row each. Kernels print them (their
  * trace.ts); a kernel adds events of its own to this object's table.
  * Linux: include/trace/events/kmem.h; compaction.h for the rows of kernels after 2.6.35, which had no
- * tracepoints of compaction.
+ * tracepoints of compaction: there begin and end are fired for experiments, and no file shows them.
  */
 import { type TraceListener, Tracepoint } from '../lib/tracepoint.ts';
 

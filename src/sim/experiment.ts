@@ -9,6 +9,7 @@
 import type { MachineName } from '../arch.ts';
 import { type AtRestOptions, at_rest } from './experiment_at_rest.ts';
 import { type UnderLoadOptions, under_load } from './experiment_under_load.ts';
+import type { ZoneScan } from './experiment_watch.ts';
 
 export type ExperimentName = 'hugepages-at-rest' | 'hugepages-under-load';
 export type Setup = 'recorded' | 'published';
@@ -26,6 +27,8 @@ export interface Cell {
 
 /** One point of a run: an attempt to grow the pool, or a number of single attempts. */
 export interface Step {
+  /** What was done, where steps differ in kind. */
+  readonly name?: string;
   /** Pages asked for so far, and there. */
   readonly target: number;
   readonly got: number;
@@ -33,8 +36,10 @@ export interface Step {
   readonly ms: number;
   /** What the step added to counters; see COUNTERS in experiment_counters.ts. */
   readonly counters: Readonly<Record<string, number>>;
-  /** Free blocks per order, all zones together. */
+  /** Free blocks per order at the end of the step, all zones together. */
   readonly free: readonly number[];
+  /** What compaction's scanners did, by zone. */
+  readonly scans: readonly ZoneScan[];
 }
 
 export interface Run {
@@ -45,8 +50,16 @@ export interface Run {
   /** Counters over all steps. */
   readonly total: Readonly<Record<string, number>>;
   readonly steps: readonly Step[];
-  /** One letter a page block: `boot`, `filled`, `ready`, `final` (experiment_counters.ts). */
+  /** Free blocks per order before the first step. */
+  readonly free_before: readonly number[];
+  /** Zones in the order of the maps. */
+  readonly zones: readonly { readonly name: string; readonly blocks: number }[];
+  /**
+   * One letter a page block at moments such as `boot`, `ready`, `half` and `final`: what is in it
+   * (block_map in experiment_counters.ts), and its type (block_types).
+   */
   readonly maps: Readonly<Record<string, string>>;
+  readonly types: Readonly<Record<string, string>>;
   /** Facts about the load that tables do not need, such as the most processes alive. */
   readonly notes: Readonly<Record<string, number>>;
 }

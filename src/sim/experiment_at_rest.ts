@@ -10,13 +10,8 @@ import { disk_of } from '../fs/disk/index.ts';
 import { run_job } from '../lib/kthread.ts';
 import type { Machine } from '../mm/mmzone.ts';
 import { flusher_tick, sync_filesystems } from '../mm/page_writeback.ts';
-import type { Run, Step } from './experiment.ts';
-import {
-  block_map,
-  counters_between,
-  free_blocks,
-  vmstat_snapshot,
-} from './experiment_counters.ts';
+import type { Run } from './experiment.ts';
+import { Recorder } from './experiment_record.ts';
 import { COST } from './workloads/costs.ts';
 import { fill, thin_out, Walk } from './workloads/fill.ts';
 import { populate } from './workloads/platter.ts';
@@ -49,48 +44,33 @@ const STEPS = 20;
 
 export function at_rest(o: AtRestOptions): Omit<Run, 'cell' | 'seed'> {
   const { m, shell } = boot_for_experiment(o);
-  const maps: Record<string, string> = {};
-  const state = (name: string): void => {
-    maps[name] = block_map(m);
-    o.inspect?.(name, m);
-  };
+  const record = new Recorder(m, o.inspect);
   if (o.walk) populate(m, disk_of(m)!, TREE_DIRS, TREE_FILES);
   const h = hugeadm(m);
-  state('boot');
+  record.moment('boot');
 
   const s = new Scheduler(m);
   const walk = o.walk ? new Walk(m, shell) : null;
   if (walk !== null) s.start(walk.process);
   const most_alive = fill(s, shell, o);
-  state('filled');
+  record.moment('filled');
   thin_out(s, o.files, walk === null ? 0 : 1);
   if (walk !== null) walk.kill(s);
   run_job(sync_filesystems(m));
   s.idle(3000, 20);
-  state('ready');
+  record.moment('ready');
 
   const attempted = Math.floor((m.totalram_pages * 2 ** (m.shape.page_shift - 10)) / h.size_kb);
   const kswapd = new KswapdBeside(m);
-  const steps: Step[] = [];
-  const ready = vmstat_snapshot(m);
-  let before = ready;
+  record.start();
   for (let i = 1; i <= STEPS; i++) {
     const target = Math.floor((attempted * i) / STEPS);
     const ms = grow_pool(m, h, target, kswapd);
-    const after = vmstat_snapshot(m);
-    const counters = counters_between(before, after);
-    steps.push({ target, got: h.nr_huge_pages, ms, counters, free: free_blocks(m) });
-    before = after;
+    record.step(target, h.nr_huge_pages, ms);
+    if (i === STEPS / 2) record.moment('half');
     kswapd.sleep(m, COST.between_steps);
     run_job(flusher_tick(m));
   }
-  state('final');
-  return {
-    attempted,
-    got: h.nr_huge_pages,
-    total: counters_between(ready, vmstat_snapshot(m)),
-    steps,
-    maps,
-    notes: { most_alive },
-  };
+  record.moment('final');
+  return record.end(attempted, h.nr_huge_pages, { most_alive });
 }

@@ -5,6 +5,7 @@ import { SeqFile } from '../lib/seq_file.ts';
 import { type Machine, pfn_valid, zone_end_pfn } from '../mm/mmzone.ts';
 import { PageAnon } from '../mm/page.ts';
 import { PG_buddy, PG_head, PG_lru, PG_reserved, PG_slab } from '../mm/page_flags.ts';
+import { get_pageblock_migratetype } from '../mm/pageblock.ts';
 
 /** The text of a file that is there once, such as /proc/vmstat. */
 export function read_text(m: Machine, path: string): string {
@@ -40,6 +41,9 @@ export const COUNTERS: Readonly<Record<string, RegExp>> = {
   compact_fail: /^compact_fail$/,
   pages_moved: /^compact_pages_moved$/,
   swapped_out: /^pswpout$/,
+  swapped_in: /^pswpin$/,
+  allocations: /^pgalloc_/,
+  faults: /^pgfault$/,
 };
 
 /** What changed between two snapshots, by COUNTERS; `direct_steals` are those not of kswapd. */
@@ -122,4 +126,18 @@ function letter(
   if (anon > 0) return anon >= much ? 'A' : 'a';
   if (cache > 0) return cache >= much ? 'C' : 'c';
   return free > 0 ? 'f' : 'r';
+}
+
+/** The type of each page block, in block_map's order: Unmovable, Reclaimable, Movable, reserVe, I. */
+export function block_types(m: Machine): string {
+  const size = 2 ** m.shape.pageblock_order;
+  let types = '';
+  for (const zone of m.populated_zones) {
+    const first = zone.zone_start_pfn - (zone.zone_start_pfn % size);
+    for (let block = first; block < zone_end_pfn(zone); block += size) {
+      const pfn = Math.max(block, zone.zone_start_pfn);
+      types += 'URMVI'.charAt(get_pageblock_migratetype(m, zone, pfn));
+    }
+  }
+  return types;
 }

@@ -12,13 +12,8 @@ import { disk_root } from '../fs/disk/index.ts';
 import type { Vnode } from '../fs/vfs.ts';
 import { __GFP_COMP, __GFP_NOWARN, GFP_HIGHUSER_MOVABLE } from '../mm/gfp.ts';
 import type { Machine } from '../mm/mmzone.ts';
-import type { Run, Step } from './experiment.ts';
-import {
-  block_map,
-  counters_between,
-  free_blocks,
-  vmstat_snapshot,
-} from './experiment_counters.ts';
+import type { Run } from './experiment.ts';
+import { Recorder } from './experiment_record.ts';
 import { build, make_sources } from './workloads/build.ts';
 import { COST } from './workloads/costs.ts';
 import { KswapdBeside, kernel_work, swap_io } from './workloads/pool.ts';
@@ -48,32 +43,26 @@ const PER_STEP = 20;
 
 export function under_load(o: UnderLoadOptions): Omit<Run, 'cell' | 'seed'> {
   const { m, shell } = boot_for_experiment(o);
-  const maps: Record<string, string> = {};
-  const state = (name: string): void => {
-    maps[name] = block_map(m);
-    o.inspect?.(name, m);
-  };
+  const record = new Recorder(m, o.inspect);
   const h = hugeadm(m);
-  state('boot');
+  record.moment('boot');
   const src = make_sources(m);
   const out = disk_root(m).mkdir('obj', 0o755, { uid: 0, gid: 0, pid: 1 }) as Vnode;
   const s = new Scheduler(m);
   for (let i = 0; i < o.builds; i++) s.start(build(m, shell, `build ${i}`, src, out));
   const start = m.clock.now_ms;
   s.run(() => m.clock.now_ms - start >= o.warm_up);
-  state('ready');
+  record.moment('ready');
 
   const memory_kb = m.totalram_pages * 2 ** (m.shape.page_shift - 10);
   const attempts = Math.floor((Math.floor(memory_kb / h.size_kb) * o.percent) / 100);
-  const ready = vmstat_snapshot(m);
-  const steps: Step[] = [];
+  record.start();
   let got = 0;
   let made = 0;
   let ended = false;
   function* attempt(): Process {
     const kswapd = new KswapdBeside(m);
     const delay = h.size_kb / 1024 / (RATE / 1000);
-    let before = ready;
     let step_start = m.clock.now_ms;
     for (made = 1; made <= attempts; made++) {
       const gfp = GFP_HIGHUSER_MOVABLE | __GFP_COMP | __GFP_NOWARN;
@@ -85,26 +74,16 @@ export function under_load(o: UnderLoadOptions): Omit<Run, 'cell' | 'seed'> {
       yield COST.huge_page + kernel_work(m) - work;
       if (swap_io(m) > io) yield io - swap_io(m);
       if (made % PER_STEP === 0 || made === attempts) {
-        const after = vmstat_snapshot(m);
-        const counters = counters_between(before, after);
-        const ms = m.clock.now_ms - step_start;
-        steps.push({ target: made, got, ms, counters, free: free_blocks(m) });
-        before = after;
+        record.step(made, got, m.clock.now_ms - step_start);
         step_start = m.clock.now_ms;
       }
+      if (made === attempts >>> 1) record.moment('half');
       yield -delay;
     }
     ended = true;
   }
   s.start(attempt());
   s.run(() => ended);
-  state('final');
-  return {
-    attempted: attempts,
-    got,
-    total: counters_between(ready, vmstat_snapshot(m)),
-    steps,
-    maps,
-    notes: {},
-  };
+  record.moment('final');
+  return record.end(attempts, got, {});
 }

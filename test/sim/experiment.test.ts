@@ -33,7 +33,7 @@ test('huge pages at rest: states are whole, and compaction gets more with less r
   };
   const vanilla = at_rest(small({ compaction: false, inspect }));
   const compaction = at_rest(small({ inspect }));
-  assert.deepEqual(seen.slice(0, 4), ['boot', 'filled', 'ready', 'final']);
+  assert.deepEqual(seen.slice(0, 5), ['boot', 'filled', 'ready', 'half', 'final']);
   assert.equal(vanilla.attempted, compaction.attempted);
   assert.ok(compaction.got > vanilla.got, `${compaction.got} against ${vanilla.got}`);
   assert.ok(vanilla.got > vanilla.attempted / 3, `vanilla: ${vanilla.got}`);
@@ -47,6 +47,23 @@ test('huge pages at rest: states are whole, and compaction gets more with less r
     for (let i = 1; i < 20; i++) assert.ok(run.steps[i]!.got >= run.steps[i - 1]!.got);
     assert.equal([...run.maps['final']!].filter((c) => c === 'H').length, run.got);
     assert.ok(!run.maps['ready']!.includes('H'));
+    // Maps and types have a letter for each block of each zone.
+    const blocks = run.zones.reduce((sum, zone) => sum + zone.blocks, 0);
+    for (const map of Object.values(run.maps)) assert.equal(map.length, blocks);
+    for (const types of Object.values(run.types))
+      assert.match(types, new RegExp(`^[URMVI]{${blocks}}$`));
+    // The scanners: only with compaction, and never outside of their zone.
+    const scans = run.steps.flatMap((step) => step.scans);
+    assert.equal(scans.length > 0, run === compaction);
+    for (const scan of scans) {
+      assert.ok(scan.met <= scan.runs);
+      assert.ok(scan.migrate >= 0 && scan.migrate <= run.zones[scan.zone]!.blocks);
+      assert.ok(scan.free >= 0 && scan.free <= run.zones[scan.zone]!.blocks);
+    }
+    for (const { counters, scans } of run.steps) {
+      const runs = scans.reduce((sum, scan) => sum + scan.runs, 0);
+      assert.ok(runs <= counters['compact_stall']! * run.zones.length);
+    }
   }
 });
 
@@ -93,7 +110,7 @@ test('huge pages under load: builds go on, states are whole, the seed decides al
     debug_vm(m);
   };
   const run = under_load({ ...options, inspect });
-  assert.deepEqual(states, ['boot', 'ready', 'final']);
+  assert.deepEqual(states, ['boot', 'ready', 'half', 'final']);
   assert.ok(run.got > run.attempted / 2, `${run.got} of ${run.attempted}`);
   assert.equal(run.steps[run.steps.length - 1]!.target, run.attempted);
   assert.deepEqual(under_load(options), run);

@@ -273,6 +273,8 @@ export function* compact_zone(m: Machine, zone: Zone, cc: CompactControl): Job {
   cc.migrate_pfn = zone.zone_start_pfn;
   const end = zone_end_pfn(zone);
   cc.free_pfn = end - (end % 2 ** m.shape.pageblock_order);
+  const { mm_compaction_begin, mm_compaction_end } = m.trace;
+  if (mm_compaction_begin.enabled) mm_compaction_begin.emit(cc.migrate_pfn, cc.free_pfn, 1);
   lru_add_drain(m); // migrate_prep_local: once, not per batch
 
   let ret = compact_finished(m, cc);
@@ -298,6 +300,7 @@ export function* compact_zone(m: Machine, zone: Zone, cc: CompactControl): Job {
   }
   release_freepages(m, cc.freepages);
   m.list_heads.give_back(heads);
+  if (mm_compaction_end.enabled) mm_compaction_end.emit(cc.migrate_pfn, cc.free_pfn, 1, ret);
   return ret;
 }
 
