@@ -241,11 +241,9 @@ export function show_smap(seq: SeqFile, m: Machine, vma: VmArea, lines: readonly
       }
       seq.puts('\n');
     } else {
-      // Private_Hugetlb, the longest, has a column less for its number, not a wider line.
-      const width = 24 - Math.max(16, name.length + 2);
       seq
         .put_left(`${name}:`, 16)
-        .put_dec(SMAP_LINES[name](m, mss, vma), width)
+        .put_dec(SMAP_LINES[name](m, mss, vma), 8)
         .puts(' kB\n');
     }
   }
