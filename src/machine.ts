@@ -99,6 +99,8 @@ const KERNELS: Record<KernelName, BootKernel> = {
 const MIB = 2 ** 20;
 const MAX_NODES = 64;
 const MAX_CPUS = 64;
+/** Frames that x86-64's zone 0 does without. */
+const DMA_RESERVE = 98;
 
 /** A configuration with every choice made; throws RangeError with one line on what cannot be. */
 export function resolve_config(config: MachineConfig): Required<Omit<MachineConfig, 'disk'>> {
@@ -217,6 +219,22 @@ function ram_between(ram: readonly PfnRange[], start: number, end: number): numb
   return pages;
 }
 
+/**
+ * What a zone has of `frames` frames of RAM among `spanned`: the memmap is deducted, even where it
+ * lies elsewhere, and from zone 0 what was taken before (page_alloc.c: free_area_init_core).
+ */
+export function zone_present_pages(
+  shape: Shape,
+  zone_idx: number,
+  spanned: number,
+  frames: number,
+): number {
+  const memmap = Math.ceil((spanned * shape.sizeof_struct_page) / 2 ** shape.page_shift);
+  const present = Math.max(0, frames - memmap);
+  // dma_reserve: what the firmware and the boot code took below 16 MiB (recorded: 98 pages, C4).
+  return zone_idx === 0 && shape.machine === 'x86_64' ? present - DMA_RESERVE : present;
+}
+
 /** Zones of each node, with the deductions of free_area_init_core. */
 function zone_layouts(
   shape: Shape,
@@ -232,16 +250,12 @@ function zone_layouts(
       const frames = start < end ? ram_between(ram, start, end) : 0;
       if (frames === 0) return;
       const spanned = end - start;
-      const memmap = Math.ceil((spanned * shape.sizeof_struct_page) / 2 ** shape.page_shift);
-      let present = Math.max(0, frames - memmap);
-      // What the firmware and the boot code took below 16 MiB (recorded: 98 pages on x86-64, C4).
-      if (zone_idx === 0 && shape.machine === 'x86_64') present -= 98;
       layouts.push({
         nid,
         zone_idx,
         start_pfn: start,
         spanned_pages: spanned,
-        present_pages: present,
+        present_pages: zone_present_pages(shape, zone_idx, spanned, frames),
       });
     });
   }

@@ -193,6 +193,35 @@ test('C9: what kills the real writer or the real machine is refused, state uncha
   }
 });
 
+test('C12: writing an index, opening what is read-only, unlinking', () => {
+  const root = tree();
+  const at = (path: string): Vnode => lookup(root, path) as Vnode;
+  for (const name of ['extfrag_index', 'unusable_index']) {
+    const node = at('/sys/kernel/debug/extfrag/' + name);
+    assert.equal(open_errno(node, O_WRONLY), 0, 'the superuser may open it');
+    assert.equal(write(node, '1\n'), -22);
+  }
+  // A sysctl and an attribute of sysfs that cannot be written cannot be opened for it.
+  for (const path of [
+    '/proc/sys/vm/nr_pdflush_threads',
+    '/sys/devices/system/node/node0/meminfo',
+    '/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages',
+    '/sys/kernel/mm/ksm/full_scans',
+  ]) {
+    for (const flags of [O_WRONLY, O_RDWR]) assert.equal(open_errno(at(path), flags), 13, path);
+    assert.equal(open_errno(at(path), O_RDONLY), 0, path);
+  }
+  for (const [path, errno] of [
+    ['/proc/sys/vm/swappiness', 13],
+    ['/proc/buddyinfo', 1],
+    ['/sys/kernel/mm/ksm/run', 1],
+    ['/sys/kernel/debug/extfrag/extfrag_index', 1],
+  ] as const) {
+    const slash = path.lastIndexOf('/');
+    assert.equal(settle(at(path.slice(0, slash)).unlink(path.slice(slash + 1))), -errno, path);
+  }
+});
+
 test('another user: the bits of the mode decide, also where they deny', () => {
   const root = tree();
   const errno = (path: string, flags: number): number => {

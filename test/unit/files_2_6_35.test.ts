@@ -236,6 +236,22 @@ for (const state of ['boot', 'minfree45056', 'after']) {
   });
 }
 
+test('C10: the lists of nodes end in newline and NUL; has_cpu is empty', () => {
+  for (const [nodes, list] of [
+    [1, '0'],
+    [2, '0-1'],
+    [3, '0-2'],
+  ] as const) {
+    const m = boot({ memory: 256 * 2 ** 20, nodes });
+    const file = (name: string): string => cat(m, '/sys/devices/system/node/' + name);
+    assert.equal(file('online'), list + '\n\0');
+    assert.equal(file('has_normal_memory'), list + '\n\0');
+    // The reference says newline alone, the recording (node files, above) newline and NUL.
+    assert.equal(file('possible'), list + '\n\0');
+    assert.equal(file('has_cpu'), '', 'CPUs that are there at boot are not in it');
+  }
+});
+
 /** Puts the values of a node's meminfo and numastat into its first zone. */
 function set_node(m: Machine, nid: number, recorded: string): void {
   const kb = (label: string): number =>

@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { thousandths } from '../../src/lib/seq_file.ts';
+import { fragmentation_index } from '../../src/mm/vmstat.ts';
 import { index_rows } from '../../src/sim/index_text.ts';
+import { SmallZone } from '../helpers/small_zone.ts';
 import { Random } from '../model/random.ts';
 import { naive_extfrag, naive_print, naive_unusable } from '../oracle/naive_index.ts';
 
@@ -72,6 +74,18 @@ for (const [name, counts, unusable, extfrag] of VECTORS) {
     );
   });
 }
+
+test('15.1: at order 9 and threshold 500 the index lets five of the rows compact', () => {
+  const passes = VECTORS.filter(([, , , extfrag]) => extfrag[9]! > 500).map(([name]) => name);
+  for (const [name, counts] of VECTORS) {
+    const { zone } = new SmallZone(1024, 4096);
+    zone.nr_free.fill(0);
+    for (const [order, count] of Object.entries(counts)) zone.nr_free[Number(order)] = count;
+    const index = fragmentation_index(zone, 9);
+    assert.equal(index > 500, passes.includes(name), `${name}: ${index}`);
+  }
+  assert.deepEqual(passes, ['o0:1000', 'o0:10', 'o3:3', 'o0:4, o3:2', 'o0:812 … o6:1']);
+});
 
 test('8.4: C truncates both parts toward zero', () => {
   const texts: [number, string][] = [

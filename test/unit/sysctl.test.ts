@@ -74,12 +74,64 @@ for (const [files, state, kbytes] of [
   });
 }
 
-test('min_free_kbytes: even a malformed write recomputes', () => {
+test('14.13: a malformed write to min_free_kbytes or extfrag_threshold succeeds', () => {
   const m = machine();
+  // Even a malformed write computes the watermarks again: not those of the recording's boot.
   m.sysctl['min_free_kbytes'] = 45056;
   assert.equal(m.populated_zones[1]!.watermark[0], 247);
   assert.equal(set(m, 'min_free_kbytes', 'foo'), 3);
   assert.equal(m.populated_zones[1]!.watermark[0], 3878);
+  for (const name of ['min_free_kbytes', 'extfrag_threshold']) {
+    const before = get(m, name);
+    for (const text of ['foo', '12x\n', '\n', '1.5']) {
+      assert.equal(set(m, name, text), text.length, name);
+      assert.equal(get(m, name), before);
+    }
+  }
+  // Out of range is refused, and the refusal is swallowed too.
+  assert.equal(set(m, 'extfrag_threshold', '1001'), 4);
+  assert.equal(get(m, 'extfrag_threshold'), '500\n');
+});
+
+test('C7: parse errors are swallowed by these too; a write of nothing returns 0', () => {
+  const m = machine();
+  const swallow = [
+    'drop_caches',
+    'lowmem_reserve_ratio',
+    'hugepages_treat_as_movable',
+    'scan_unevictable_pages',
+    'nr_overcommit_hugepages',
+  ];
+  for (const name of swallow) {
+    const before = get(m, name);
+    for (const text of ['foo\n', '1foo', '+1\n']) {
+      // The first number of the array was taken before what is wrong came.
+      const taken = name === 'lowmem_reserve_ratio' && text === '1foo';
+      assert.equal(set(m, name, text), text.length, name);
+      if (!taken) assert.equal(get(m, name), before, name);
+    }
+    assert.equal(set(m, name, ''), 0, name);
+  }
+  // Others do not swallow.
+  assert.equal(set(m, 'swappiness', 'foo\n'), -22);
+  assert.equal(set(m, 'swappiness', ''), 0);
+  assert.equal(set(m, 'compact_memory', ''), 3);
+});
+
+test('C6: ranges are tested after truncation to 32 bits; a NUL behind the number is EINVAL', () => {
+  const m = machine();
+  for (const [text, value] of [
+    ['4294967296', '0\n'], // 2^32
+    ['4294967356', '60\n'], // 2^32 + 60
+    ['18446744073709551616', '0\n'], // 2^64: overflow wraps
+    ['18446744073709551676', '60\n'],
+  ] as const) {
+    assert.equal(set(m, 'swappiness', text), text.length);
+    assert.equal(get(m, 'swappiness'), value, text);
+  }
+  assert.equal(set(m, 'swappiness', '4294967397'), -22, '2^32 + 101');
+  assert.equal(set(m, 'swappiness', '3\0'), -22);
+  assert.equal(get(m, 'swappiness'), '60\n');
 });
 
 test('lowmem_reserve_ratio: a write moves the reserves, a read recomputes them', () => {
