@@ -5,12 +5,7 @@
  * many machines' tracepoints that looks at them and one that does not, taken in the same round; the
  * same pages are then allocated with all events never on, on, and off again.
  */
-import {
-  event_enable_disable,
-  trace_state,
-  tracing_reset,
-} from '../src/kernels/linux-2.6.35/trace.ts';
-import { TRACE_EVENTS } from '../src/kernels/linux-2.6.35/trace_events.ts';
+import { event_enable_disable, trace_state, tracing_reset } from '../src/fs/tracefs/trace.ts';
 import { boot } from '../src/machine.ts';
 import { GFP_HIGHUSER_MOVABLE } from '../src/mm/gfp.ts';
 import type { Machine } from '../src/mm/mmzone.ts';
@@ -39,7 +34,8 @@ function pages(m: Machine, count: number): number {
 }
 
 function all_events(m: Machine, on: boolean): void {
-  for (let event = 0; event < TRACE_EVENTS.length; event++) event_enable_disable(m, event, on);
+  const { events } = trace_state(m).format;
+  for (let event = 0; event < events.length; event++) event_enable_disable(m, event, on);
 }
 
 export async function benchTrace(rounds: number): Promise<Result[]> {

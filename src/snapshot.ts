@@ -12,10 +12,11 @@ import { Directory, DiskFs, DiskInode, Group, IndirectBlock } from './fs/disk/di
 import { disk_aops } from './fs/disk/inode.ts';
 import { dcache_shrinker, icache_shrinker } from './fs/disk/shrink.ts';
 import { DiskFile } from './fs/disk/vnode.ts';
+import { restore_tracing, TraceState } from './fs/tracefs/trace.ts';
+import { TraceArch } from './fs/tracefs/trace_events.ts';
 import { BalancePgdat } from './kernels/linux-2.6.35/kswapd.ts';
 import { linux_2_6_35 } from './kernels/linux-2.6.35/profile.ts';
-import { restore_tracing, TraceState } from './kernels/linux-2.6.35/trace.ts';
-import { TraceArch } from './kernels/linux-2.6.35/trace_events.ts';
+import { trace_2_6_35 } from './kernels/linux-2.6.35/trace_events.ts';
 import { ScanControl } from './kernels/linux-2.6.35/vmscan.ts';
 import { linux_6_1 } from './kernels/linux-6.1/profile.ts';
 import { Clock } from './lib/clock.ts';
@@ -84,6 +85,7 @@ function registry(devices: readonly BlockDevice[]): SnapshotRegistry {
     .add_factory(MmTrace, () => new MmTrace())
     .add_external('kernel 2.6.35', linux_2_6_35)
     .add_external('kernel 6.1', linux_6_1)
+    .add_external('tracing of 2.6.35', trace_2_6_35)
     .add_external('swap_aops', swap_aops)
     .add_external('def_blk_aops', def_blk_aops)
     .add_external('disk_aops', disk_aops)

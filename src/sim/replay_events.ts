@@ -10,7 +10,8 @@
  * another one's, so it is compared only where our replay fires one as well.
  * Linux: include/trace/events/kmem.h, kernel/trace/trace_output.c.
  */
-import { event_text, TRACE_EVENTS, TraceArch } from '../kernels/linux-2.6.35/trace_events.ts';
+import { event_text, TraceArch } from '../fs/tracefs/trace_events.ts';
+import { trace_2_6_35 } from '../kernels/linux-2.6.35/trace_events.ts';
 import type { KernelProfile, Machine, Shape } from '../mm/mmzone.ts';
 import type { Tally } from './replay.ts';
 import { BuddyReplay, is_buddy_trace } from './replay_buddy.ts';
@@ -70,7 +71,7 @@ export function verify_trace(
 
 /** The first line whose text is not what its numbers give. */
 function check_text(lines: readonly string[], shape: Shape): string | null {
-  const arch = new TraceArch(shape);
+  const arch = new TraceArch(trace_2_6_35, shape);
   for (let i = 0; i < lines.length; i++) {
     const match = LINE.exec(lines[i]!);
     if (match === null) continue;
@@ -132,8 +133,8 @@ function recorded_events(
 
 /** Appends what the machine fires from now on, printed by the kernel's own rows. */
 function record_events(m: Machine, names: readonly string[], to: Event[]): void {
-  const arch = new TraceArch(m.shape);
-  TRACE_EVENTS.forEach((call, event) => {
+  const arch = new TraceArch(trace_2_6_35, m.shape);
+  trace_2_6_35.events.forEach((call, event) => {
     if (!names.includes(call.name)) return;
     call.point(m).subscribe((pfn, b, c, d, e) => {
       const text = `${call.name}: ${event_text(m, arch, event, pfn, b, c, d, e)}`;

@@ -2,12 +2,8 @@
  * What a recorded line of a 2.6.35 page-allocator event must look like: the numbers in it, printed
  * again by the kernel's own rows (kernels/linux-2.6.35/trace_events.ts).
  */
-import {
-  event_by_name,
-  parse_gfp_flags,
-  type TraceArch,
-  values_text,
-} from '../kernels/linux-2.6.35/trace_events.ts';
+import { event_by_name, type TraceArch, values_text } from '../fs/tracefs/trace_events.ts';
+import { parse_gfp_flags } from '../kernels/linux-2.6.35/trace_events.ts';
 
 /**
  * What is wrong with the text of an event, or null: the page's address must follow from its frame,
@@ -15,14 +11,14 @@ import {
  * Events that are not the page allocator's are not looked at.
  */
 export function check_event_text(name: string, text: string, arch: TraceArch): string | null {
-  const event = event_by_name(name);
+  const event = event_by_name(arch.format, name);
   if (event < 0 || arch.layouts[event]![0]!.kind !== 'page') return null;
   const recorded: Map<string, string> = new Map();
   for (const field of text.split(' ')) {
     const at = field.indexOf('=');
     recorded.set(field.slice(0, at), field.slice(at + 1));
   }
-  const values = new Float64Array(8);
+  const values = new Float64Array(16);
   arch.layouts[event]!.forEach((field, i) => {
     const value = recorded.get(field.name) ?? '';
     if (field.name === 'gfp_flags') values[i] = parse_gfp_flags(value);

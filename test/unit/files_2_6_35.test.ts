@@ -4,9 +4,9 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { scnlist, scnmask } from '../../src/kernels/linux-2.6.35/node.ts';
 import { init_sysctls } from '../../src/kernels/linux-2.6.35/sysctl.ts';
 import { calculate_threshold } from '../../src/kernels/linux-2.6.35/vmstat.ts';
+import { bitmap_list, bitmap_mask } from '../../src/lib/bitmap.ts';
 import type { FileRow } from '../../src/lib/file_row.ts';
 import { SeqFile } from '../../src/lib/seq_file.ts';
 import { boot } from '../../src/machine.ts';
@@ -367,15 +367,15 @@ test('swaps: one line an area, the path padded to 40 columns', () => {
 });
 
 test('lists and masks of bits', () => {
-  assert.equal(scnlist([]), '');
-  assert.equal(scnlist([3]), '3');
-  assert.equal(scnlist([0, 1, 2, 5, 7, 8]), '0-2,5,7-8');
-  assert.equal(scnmask([], 1), '0');
-  assert.equal(scnmask([0], 2), '1');
-  assert.equal(scnmask([0, 4], 6), '11');
-  assert.equal(scnmask([31], 32), '80000000');
-  assert.equal(scnmask([0, 32], 33), '1,00000001');
-  assert.equal(scnmask([63], 64), '80000000,00000000');
+  assert.equal(bitmap_list([]), '');
+  assert.equal(bitmap_list([3]), '3');
+  assert.equal(bitmap_list([0, 1, 2, 5, 7, 8]), '0-2,5,7-8');
+  assert.equal(bitmap_mask([], 1), '0');
+  assert.equal(bitmap_mask([0], 2), '1');
+  assert.equal(bitmap_mask([0, 4], 6), '11');
+  assert.equal(bitmap_mask([31], 32), '80000000');
+  assert.equal(bitmap_mask([0, 32], 33), '1,00000001');
+  assert.equal(bitmap_mask([63], 64), '80000000,00000000');
 });
 
 test('9.2: the stats threshold grows with CPUs and memory up to 125', () => {

@@ -3,7 +3,9 @@
  * read from the texts and set directly, so that what our files print can be compared with them.
  */
 import { machine_shape } from '../../src/arch.ts';
+import { trace_init } from '../../src/fs/tracefs/trace.ts';
 import { linux_2_6_35 } from '../../src/kernels/linux-2.6.35/profile.ts';
+import { trace_2_6_35 } from '../../src/kernels/linux-2.6.35/trace_events.ts';
 import { init_lowmem_reserve_ratio } from '../../src/kernels/linux-2.6.35/watermark.ts';
 import { list_add } from '../../src/lib/list.ts';
 import { free_list_head } from '../../src/mm/buddy.ts';
@@ -69,6 +71,7 @@ export function recorded_machine(files: string, state: string): Machine {
   set_types(m, read_text(`${files}/${state}/proc_pagetypeinfo`));
   init_lowmem_reserve_ratio(m);
   m.kernel.setup_per_zone_lowmem_reserve(m);
+  trace_init(m, trace_2_6_35);
   return m;
 }
 

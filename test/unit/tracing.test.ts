@@ -4,6 +4,8 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { trace_state } from '../../src/fs/tracefs/trace.ts';
+import { event_by_name, event_text, TraceArch } from '../../src/fs/tracefs/trace_events.ts';
 import { mount_root } from '../../src/fs/tree.ts';
 import {
   type Attr,
@@ -17,13 +19,7 @@ import {
   S_IFMT,
   type Vnode,
 } from '../../src/fs/vfs.ts';
-import { trace_state } from '../../src/kernels/linux-2.6.35/trace.ts';
-import {
-  event_by_name,
-  event_text,
-  show_gfp_flags,
-  TraceArch,
-} from '../../src/kernels/linux-2.6.35/trace_events.ts';
+import { show_gfp_flags, trace_2_6_35 } from '../../src/kernels/linux-2.6.35/trace_events.ts';
 import { EAGAIN, EBUSY, EINVAL, ERESTARTSYS } from '../../src/lib/errno.ts';
 import { is_job, run_job } from '../../src/lib/kthread.ts';
 import { advance_clock, boot } from '../../src/machine.ts';
@@ -201,8 +197,8 @@ test('C11: an allocation event without a page', () => {
   const m = recorded_machine(X86_64, 'boot');
   const text = event_text(
     m,
-    new TraceArch(m.shape),
-    event_by_name('mm_page_alloc'),
+    new TraceArch(trace_2_6_35, m.shape),
+    event_by_name(trace_2_6_35, 'mm_page_alloc'),
     -1,
     9,
     0x646d2,
@@ -588,9 +584,9 @@ test('trace_marker, options, clock, tracer', () => {
 
 test('other machines: addresses and layouts of 32 bits', () => {
   const m = boot({ machine: 'x86', memory: 64 * 2 ** 20 });
-  const arch = new TraceArch(m.shape);
+  const arch = new TraceArch(trace_2_6_35, m.shape);
   const text = (pfn: number): string =>
-    event_text(m, arch, event_by_name('mm_page_free_direct'), pfn, 3, 0, 0, 0);
+    event_text(m, arch, event_by_name(trace_2_6_35, 'mm_page_free_direct'), pfn, 3, 0, 0, 0);
   assert.equal(text(16), `page=${(0xc1400000 + 16 * 32).toString(16)} pfn=16 order=3`);
   assert.match(text(-1), /^page=\(null\) pfn=\d+ order=3$/);
   const format = new Shell(m).cat('events/kmem/kmalloc/format');

@@ -6,6 +6,7 @@
  * anything, so uptime, stat and loadavg show idle time alone, no interrupts, no load.
  */
 import { proc_page_files } from '../../fs/proc/page.ts';
+import { trace_files } from '../../fs/tracefs/trace_files.ts';
 import type { FileRow } from '../../lib/file_row.ts';
 import type { SeqFile } from '../../lib/seq_file.ts';
 import type { Machine } from '../../mm/mmzone.ts';
@@ -16,7 +17,7 @@ import { ksm_files } from './ksm.ts';
 import { meminfo_files, pages_kb } from './meminfo.ts';
 import { node_files } from './node.ts';
 import { ipc_sysctl_files, sysctl_files } from './sysctl.ts';
-import { trace_files } from './trace_files.ts';
+import { trace_2_6_35 } from './trace_events.ts';
 import { vmstat_files } from './vmstat.ts';
 
 /** Seconds with two decimals, cut off: `12.34`. */
@@ -131,5 +132,5 @@ export const files_2_6_35: readonly FileRow<Machine>[] = [
   ...node_files,
   ...hugepage_files,
   ...ksm_files,
-  ...trace_files,
+  ...trace_files(trace_2_6_35),
 ];

@@ -7,6 +7,7 @@
  * are there at boot. There is no nodeN/vmstat in this kernel. Differs: cpuN links are absent, as is
  * the directory of CPUs that they lead to.
  */
+import { bitmap_list, bitmap_mask } from '../../lib/bitmap.ts';
 import type { FileRow } from '../../lib/file_row.ts';
 import { strict_strtoul } from '../../lib/kstrto.ts';
 import type { Job } from '../../lib/kthread.ts';
@@ -55,36 +56,9 @@ const NUMASTAT_NAMES = [
   'other_node',
 ];
 
-/** Rising numbers as ranges, `0-2,5` (lib/bitmap.c: bitmap_scnlistprintf). */
-export function scnlist(numbers: readonly number[]): string {
-  let text = '';
-  for (let i = 0; i < numbers.length; ) {
-    let end = i;
-    while (end + 1 < numbers.length && numbers[end + 1] === numbers[end]! + 1) end++;
-    if (text !== '') text += ',';
-    text += numbers[i];
-    if (end > i) text += '-' + numbers[end];
-    i = end + 1;
-  }
-  return text;
-}
-
-/** A mask of `bits` bits in words of 32, hexadecimal, highest first (lib/bitmap.c: bitmap_scnprintf). */
-export function scnmask(numbers: readonly number[], bits: number): string {
-  const words = new Uint32Array(Math.ceil(bits / 32));
-  for (const n of numbers) words[n >>> 5]! |= 1 << (n & 31);
-  let text = '';
-  for (let w = words.length - 1; w >= 0; w--) {
-    const width = w === words.length - 1 ? Math.ceil((((bits - 1) & 31) + 1) / 4) : 8;
-    if (text !== '') text += ',';
-    text += words[w]!.toString(16).padStart(width, '0');
-  }
-  return text;
-}
-
 /** node.c: print_nodes_state. */
 function nodes_state(seq: SeqFile, nids: readonly number[]): void {
-  if (nids.length > 0) seq.puts(scnlist(nids)).puts('\n\0');
+  if (nids.length > 0) seq.puts(bitmap_list(nids)).puts('\n\0');
 }
 
 const all_nodes = (m: Machine): number[] => m.nodes.map((node) => node.nid);
@@ -191,7 +165,7 @@ export const node_files: readonly FileRow<Machine>[] = [
     path: DIR + 'node{nid}/cpumap',
     mode: 0o444,
     show(seq, m, ctx) {
-      seq.puts(scnmask(m.nodes[ctx.id]!.cpus, m.shape.nr_cpus)).puts('\n');
+      seq.puts(bitmap_mask(m.nodes[ctx.id]!.cpus, m.shape.nr_cpus)).puts('\n');
     },
     when: numa,
     doc: 'CPUs of the node as a bit mask',
@@ -200,7 +174,7 @@ export const node_files: readonly FileRow<Machine>[] = [
     path: DIR + 'node{nid}/cpulist',
     mode: 0o444,
     show(seq, m, ctx) {
-      seq.puts(scnlist(m.nodes[ctx.id]!.cpus)).puts('\n');
+      seq.puts(bitmap_list(m.nodes[ctx.id]!.cpus)).puts('\n');
     },
     when: numa,
     doc: 'CPUs of the node as a list',

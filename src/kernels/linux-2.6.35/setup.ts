@@ -6,6 +6,8 @@
  * therefore the lowest movable blocks that the first allocations left.
  * Linux: init/main.c (start_kernel, kernel_init), mm/page_alloc.c (alloc_large_system_hash).
  */
+
+import { trace_init } from '../../fs/tracefs/trace.ts';
 import { thread_order } from '../../mm/fork.ts';
 import { GFP_KERNEL } from '../../mm/gfp.ts';
 import { build_all_zonelists } from '../../mm/mm_init.ts';
@@ -14,7 +16,7 @@ import { kmem_cache_alloc } from '../../mm/slub.ts';
 import { NR_KERNEL_STACK } from '../../mm/vmstat.ts';
 import { hugetlb_init } from './hugetlb.ts';
 import { init_sysctls } from './sysctl.ts';
-import { trace_state } from './trace.ts';
+import { trace_2_6_35 } from './trace_events.ts';
 import { init_lowmem_reserve_ratio, init_per_zone_wmark_min } from './watermark.ts';
 
 /** Kernel threads of an idle machine with one CPU (recorded: 27 stacks of 8 KiB), and per further CPU. */
@@ -55,7 +57,7 @@ export function kernel_boot(m: Machine): void {
   hugetlb_init(m);
   init_per_zone_wmark_min(m);
   // Now, so that looking at its files later changes nothing.
-  trace_state(m);
+  trace_init(m, trace_2_6_35);
 }
 
 /** Small machines do without grouping by mobility (page_alloc.c: build_all_zonelists). */

@@ -1,244 +1,33 @@
 /**
- * The trace events of 2.6.35 that memory management fires: their fields, text and format files.
+ * Tracing of 2.6.35: the events that memory management fires, what they print, its options and texts.
  *
- * An event is a row: fields in the order of its record, and a function that prints them. The layout
- * of a record follows from the fields as the C compiler would have it on the emulated machine;
- * `format` files print that layout. Addresses of pages and objects are those that the real kernel
- * would have: its map of the frame's number. Call sites have no counterpart here: each cache has
- * one address in the kernel's text.
- * Linux: include/trace/events/kmem.h, include/trace/ftrace.h, kernel/trace/trace_events.c (f_show),
- * kernel/trace/trace_output.c (ftrace_print_flags_seq). Differs: x86 (flat memory) places mem_map at
- * a fixed address; formats of x86 and ppc64 follow from the rules, not from recordings.
+ * fs/tracefs has the mechanics. Call sites have no counterpart here: each cache has one address in
+ * the kernel's text. Linux: include/trace/events/kmem.h, kernel/trace/{trace,trace_output}.c
+ * (v2.6.35). Differs: x86 (flat memory) places mem_map at a fixed address; formats of x86 and ppc64
+ * follow from the rules, not from recordings; of the events only kmem's are there; the text of
+ * latency-format was compared with no recording.
  */
-import type { Tracepoint } from '../../lib/tracepoint.ts';
+
+import {
+  ns2usecs,
+  type TraceFormat,
+  type TraceLine,
+  type TraceState,
+  trace_option,
+} from '../../fs/tracefs/trace.ts';
+import {
+  type AddressSpaceLayout,
+  COMMON_FIELDS,
+  common_field,
+  type FieldSpec,
+  type TraceEntry,
+  type TraceEventCall,
+} from '../../fs/tracefs/trace_events.ts';
+import { ring_buffer_entries } from '../../lib/ring_buffer.ts';
 import type { Machine, Shape } from '../../mm/mmzone.ts';
 import type { MmTrace } from '../../mm/trace.ts';
 
-/** What a field's value stands for, and so how many bytes it has and how it is written. */
-type FieldKind = 'page' | 'pointer' | 'text address' | 'long' | 'int' | 'uint';
-
-interface FieldSpec {
-  /** Declaration as format files print it. */
-  readonly declaration: string;
-  readonly name: string;
-  readonly kind: FieldKind;
-}
-
 type EventName = Exclude<keyof MmTrace, 'listeners'>;
-
-export interface TraceEventCall {
-  readonly name: string;
-  readonly system: string;
-  readonly id: number;
-  readonly fields: readonly FieldSpec[];
-  readonly point: (m: Machine) => Tracepoint;
-  /** Field values from the tracepoint's arguments. A page is its pfn, a pointer a physical byte. */
-  assign(m: Machine, to: Float64Array, a: number, b: number, c: number, d: number, e: number): void;
-  print(e: TraceEntry): string;
-  /** The format and arguments of format files. */
-  print_fmt(shape: Shape): string;
-}
-
-/** One field in a record. */
-export interface FieldLayout {
-  readonly name: string;
-  readonly declaration: string;
-  readonly kind: FieldKind;
-  readonly offset: number;
-  readonly size: number;
-  readonly signed: boolean;
-}
-
-/** Where addresses of a machine begin, and how its records are laid out. */
-export class TraceArch {
-  readonly shape: Shape;
-  readonly long_size: number;
-  /** Start of the memmap, of the direct map of memory, of the kernel's text: [high, low] words. */
-  readonly vmemmap: readonly [number, number];
-  readonly page_offset: readonly [number, number];
-  readonly text: readonly [number, number];
-  /** By event, in the order of TRACE_EVENTS. */
-  readonly layouts: readonly (readonly FieldLayout[])[];
-  /** Bytes of a record. */
-  readonly sizes: readonly number[];
-
-  constructor(shape: Shape) {
-    this.shape = shape;
-    this.long_size = shape.machine === 'x86' ? 4 : 8;
-    if (shape.machine === 'x86') {
-      this.vmemmap = [0, 0xc1400000];
-      this.page_offset = [0, 0xc0000000];
-      this.text = [0, 0xc1000000];
-    } else if (shape.machine === 'ppc64') {
-      this.vmemmap = [0xf0000000, 0];
-      this.page_offset = [0xc0000000, 0];
-      this.text = [0xc0000000, 0];
-    } else {
-      this.vmemmap = [0xffffea00, 0];
-      this.page_offset = [0xffff8800, 0];
-      this.text = [0xffffffff, 0x81000000];
-    }
-    this.layouts = TRACE_EVENTS.map((call) => lay_out(call.fields, this.long_size));
-    this.sizes = this.layouts.map((layout) => {
-      const last = layout[layout.length - 1]!;
-      return Math.ceil((last.offset + last.size) / this.long_size) * this.long_size;
-    });
-  }
-
-  /** pointers as a bigint, for filters and for printing without a page. */
-  address(base: readonly [number, number]): bigint {
-    return (BigInt(base[0]) << 32n) | BigInt(base[1]);
-  }
-}
-
-/** Every record begins with these (trace_entry). */
-const COMMON_FIELDS: readonly FieldLayout[] = [
-  field('unsigned short', 'common_type', 0, 2, false),
-  field('unsigned char', 'common_flags', 2, 1, false),
-  field('unsigned char', 'common_preempt_count', 3, 1, false),
-  field('int', 'common_pid', 4, 4, true),
-  field('int', 'common_lock_depth', 8, 4, true),
-];
-export const COMMON_WORDS = 3;
-
-function field(
-  type: string,
-  name: string,
-  offset: number,
-  size: number,
-  signed: boolean,
-): FieldLayout {
-  return {
-    name,
-    declaration: `${type} ${name}`,
-    kind: signed ? 'int' : 'uint',
-    offset,
-    size,
-    signed,
-  };
-}
-
-function lay_out(fields: readonly FieldSpec[], long_size: number): FieldLayout[] {
-  const layout: FieldLayout[] = [];
-  let offset = COMMON_WORDS * 4;
-  for (const spec of fields) {
-    const size = spec.kind === 'int' || spec.kind === 'uint' ? 4 : long_size;
-    offset = Math.ceil(offset / size) * size;
-    layout.push({ ...spec, offset, size, signed: spec.kind === 'int' });
-    offset += size;
-  }
-  return layout;
-}
-
-/** The field of an event by name, common ones too; undefined when it has none of that name. */
-export function find_event_field(
-  arch: TraceArch,
-  event: number,
-  name: string,
-): FieldLayout | undefined {
-  return (
-    COMMON_FIELDS.find((f) => f.name === name) ?? arch.layouts[event]!.find((f) => f.name === name)
-  );
-}
-
-/** Fills the record of an event with its fields' values; returns its words. The head is not set. */
-export function fill_event(
-  arch: TraceArch,
-  event: number,
-  values: Float64Array,
-  entry: Int32Array,
-): number {
-  const layout = arch.layouts[event]!;
-  const words = arch.sizes[event]! >>> 2;
-  entry.fill(0, COMMON_WORDS, words);
-  for (let i = 0; i < layout.length; i++) {
-    const { kind, offset, size } = layout[i]!;
-    const value = values[i]!;
-    let base = ZERO;
-    let bytes = value;
-    if (kind === 'page') {
-      base = value < 0 ? ZERO : arch.vmemmap;
-      bytes = value < 0 ? 0 : value * arch.shape.sizeof_struct_page;
-    } else if (kind === 'pointer') {
-      base = value < 0 ? ZERO : arch.page_offset;
-      bytes = Math.max(0, value);
-    } else if (kind === 'text address') {
-      base = arch.text;
-    }
-    const low = base[1] + (bytes % 2 ** 32);
-    entry[offset >>> 2] = low;
-    if (size === 8) {
-      entry[(offset >>> 2) + 1] = base[0] + Math.floor(bytes / 2 ** 32) + (low >= 2 ** 32 ? 1 : 0);
-    }
-  }
-  return words;
-}
-
-const ZERO: readonly [number, number] = [0, 0];
-
-/** A record that is being read: fields by their position in the event's row. */
-export class TraceEntry {
-  readonly arch: TraceArch;
-  private words: Int32Array = new Int32Array(0);
-  private at = 0;
-  private layout: readonly FieldLayout[] = [];
-
-  constructor(arch: TraceArch) {
-    this.arch = arch;
-  }
-
-  /** Points it to a record of `event` that begins at word `at`. */
-  set(words: Int32Array, at: number, event: number): this {
-    this.words = words;
-    this.at = at;
-    this.layout = this.arch.layouts[event]!;
-    return this;
-  }
-
-  int(i: number): number {
-    return this.words[this.at + (this.layout[i]!.offset >>> 2)]!;
-  }
-
-  uint(i: number): number {
-    return this.int(i) >>> 0;
-  }
-
-  /** An unsigned field of either size. */
-  value(i: number): bigint {
-    const at = this.at + (this.layout[i]!.offset >>> 2);
-    const low = BigInt(this.words[at]! >>> 0);
-    return this.layout[i]!.size === 4 ? low : (BigInt(this.words[at + 1]! >>> 0) << 32n) | low;
-  }
-
-  /** `%lx` */
-  hex(i: number): string {
-    return this.value(i).toString(16);
-  }
-
-  /** `%p`: as many digits as the machine's pointers have (lib/vsprintf.c: pointer). */
-  pointer(i: number): string {
-    const value = this.value(i);
-    if (value === 0n) return '(null)';
-    return value.toString(16).padStart(this.arch.long_size * 2, '0');
-  }
-
-  /** page_to_pfn of a page; of none it is what the compiled division makes of it (C11). */
-  pfn(i: number): string {
-    const { arch } = this;
-    const bits = arch.long_size * 8;
-    const address = this.value(i);
-    const diff = BigInt.asIntN(bits, address - arch.address(arch.vmemmap));
-    const size = BigInt(arch.shape.sizeof_struct_page);
-    if (address !== 0n) return String(diff / size);
-    // Exact division by an odd number is a multiplication by its inverse, once it is not exact.
-    let shift = 0n;
-    while (((size >> shift) & 1n) === 0n) shift++;
-    const odd = size >> shift;
-    let inverse = odd;
-    for (let i = 0; i < 6; i++) inverse = BigInt.asUintN(bits, inverse * (2n - odd * inverse));
-    return String(BigInt.asUintN(bits, (diff >> shift) * inverse));
-  }
-}
 
 // ---- names of allocation flags (include/trace/events/kmem.h: show_gfp_flags)
 
@@ -433,7 +222,7 @@ function free_event(id: number, name: EventName): TraceEventCall {
 }
 
 /** All events, in the order of available_events. */
-export const TRACE_EVENTS: readonly TraceEventCall[] = [
+const TRACE_EVENTS: readonly TraceEventCall[] = [
   alloc_event(76, 'kmalloc', false),
   alloc_event(75, 'kmem_cache_alloc', false),
   alloc_event(74, 'kmalloc_node', true),
@@ -516,48 +305,136 @@ export const TRACE_EVENTS: readonly TraceEventCall[] = [
   ),
 ];
 
-/** The event of this name, or -1. */
-export function event_by_name(name: string): number {
-  return TRACE_EVENTS.findIndex((call) => call.name === name);
-}
+// ---- lines
 
-/** The event whose records carry this type, or -1. */
-export function event_by_id(id: number): number {
-  return TRACE_EVENTS.findIndex((call) => call.id === id);
-}
+const UTS_RELEASE = '2.6.35';
 
-/** Reused by the two below: nothing survives a call. */
-const scratch_values = new Float64Array(8);
-const scratch_entry = new Int32Array(32);
+const FUNC_HELP =
+  '#           TASK-PID    CPU#    TIMESTAMP  FUNCTION\n' +
+  '#              | |       |          |         |\n';
+const LAT_HELP =
+  '#                  _------=> CPU#            \n' +
+  '#                 / _-----=> irqs-off        \n' +
+  '#                | / _----=> need-resched    \n' +
+  '#                || / _---=> hardirq/softirq \n' +
+  '#                ||| / _--=> preempt-depth   \n' +
+  '#                |||| /_--=> lock-depth       \n' +
+  '#                |||||/     delay             \n' +
+  '#  cmd     pid   |||||| time  |   caller      \n' +
+  '#     \\   /      ||||||   \\   |   /           \n';
 
-/** What an event prints for its fields' values, without its name. */
-export function values_text(arch: TraceArch, event: number, values: Float64Array): string {
-  fill_event(arch, event, values, scratch_entry);
-  return TRACE_EVENTS[event]!.print(new TraceEntry(arch).set(scratch_entry, 0, event));
-}
-
-/** What an event prints for a tracepoint's arguments, without its name. */
-export function event_text(
-  m: Machine,
-  arch: TraceArch,
-  event: number,
-  a: number,
-  b: number,
-  c: number,
-  d: number,
-  e: number,
-): string {
-  TRACE_EVENTS[event]!.assign(m, scratch_values, a, b, c, d, e);
-  return values_text(arch, event, scratch_values);
-}
-
-/** The text of events/SYSTEM/NAME/format (trace_events.c: event_format_read). */
-export function event_format(arch: TraceArch, event: number): string {
-  const call = TRACE_EVENTS[event]!;
-  const line = (f: FieldLayout): string =>
-    `\tfield:${f.declaration};\toffset:${f.offset};\tsize:${f.size};\tsigned:${f.signed ? 1 : 0};\n`;
+/** What `trace` begins with (trace_default_header). */
+function trace_header(m: Machine, t: TraceState): string {
+  const head = `# tracer: ${t.tracer}\n#\n`;
+  if (!trace_option(t, 'context-info')) return head;
+  const verbose = trace_option(t, 'verbose');
+  if (!trace_option(t, 'latency-format')) return verbose ? head : head + FUNC_HELP;
+  let entries = 0;
+  let total = 0;
+  for (const b of t.buffers) {
+    entries += ring_buffer_entries(b);
+    total += ring_buffer_entries(b) + b.overrun;
+  }
+  if (entries === 0) return head;
   return (
-    `name: ${call.name}\nID: ${call.id}\nformat:\n${COMMON_FIELDS.map(line).join('')}\n` +
-    `${arch.layouts[event]!.map(line).join('')}\nprint fmt: ${call.print_fmt(arch.shape)}\n`
+    `${head}# ${t.tracer} latency trace v1.1.5 on ${UTS_RELEASE}\n` +
+    '# --------------------------------------------------------------------\n' +
+    `# latency: 0 us, #${entries}/${total}, CPU#0 | (M:desktop VP:0, KP:0, SP:0 HP:0` +
+    ` #P:${m.shape.nr_cpus})\n` +
+    '#    -----------------\n' +
+    '#    | task: -0 (uid:0 nice:0 policy:0 rt_prio:0)\n' +
+    '#    -----------------\n#\n' +
+    (verbose ? '' : LAT_HELP)
   );
 }
+
+/** trace_print_lat_context: processes are never in interrupts and hold no locks here. */
+function latency_context(t: TraceState, { cpu, comm, pid, ns, next, idx }: TraceLine): string {
+  const abs = ns2usecs(ns - t.time_start);
+  const rel = ns2usecs(next - ns);
+  if (trace_option(t, 'verbose')) {
+    const ms = (us: number): string =>
+      `${Math.floor(us / 1000)}.${String(us % 1000).padStart(3, '0')}ms`;
+    const hex = (n: number): string => n.toString(16).padStart(8, '0');
+    return (
+      `${comm.padStart(16)} ${String(pid).padStart(5)} ${String(cpu).padStart(3)} 0 ` +
+      `${hex(0)} ${hex(idx)} [${hex(ns2usecs(ns))}] ${ms(abs)} (+${ms(rel)}): `
+    );
+  }
+  const mark = rel > 100 ? '!' : rel > 1 ? '+' : ' ';
+  const who = `${comm.slice(0, 8).padStart(8)}-${String(pid).padEnd(5)}`;
+  return `${who} ${String(cpu).padStart(3)}..... ${String(abs).padStart(4)}us${mark}: `;
+}
+
+/** trace_print_context */
+function context(t: TraceState, line: TraceLine): string {
+  if (trace_option(t, 'latency-format')) return latency_context(t, line);
+  const usecs = ns2usecs(line.ns);
+  const secs = String(Math.floor(usecs / 1e6)).padStart(5);
+  const rest = String(usecs % 1e6).padStart(6, '0');
+  const who = `${line.comm.padStart(16)}-${String(line.pid).padEnd(5)}`;
+  return `${who} [${String(line.cpu).padStart(3, '0')}] ${secs}.${rest}: `;
+}
+
+function addresses(shape: Shape): AddressSpaceLayout {
+  if (shape.machine === 'x86') {
+    return { vmemmap: [0, 0xc1400000], page_offset: [0, 0xc0000000], text: [0, 0xc1000000] };
+  }
+  if (shape.machine === 'ppc64') {
+    return { vmemmap: [0xf0000000, 0], page_offset: [0xc0000000, 0], text: [0xc0000000, 0] };
+  }
+  return {
+    vmemmap: [0xffffea00, 0],
+    page_offset: [0xffff8800, 0],
+    text: [0xffffffff, 0x81000000],
+  };
+}
+
+/** By bit (trace.c: trace_options). */
+const TRACE_OPTIONS: readonly string[] = [
+  'print-parent',
+  'sym-offset',
+  'sym-addr',
+  'verbose',
+  'raw',
+  'hex',
+  'bin',
+  'block',
+  'stacktrace',
+  'trace_printk',
+  'ftrace_preempt',
+  'branch',
+  'annotate',
+  'userstacktrace',
+  'sym-userobj',
+  'printk-msg-only',
+  'context-info',
+  'latency-format',
+  'sleep-time',
+  'graph-time',
+];
+/** What tracing is in this kernel. */
+export const trace_2_6_35: TraceFormat = {
+  events: TRACE_EVENTS,
+  common_fields: [...COMMON_FIELDS, common_field('int', 'common_lock_depth', 8, 4, true)],
+  common_tail: [-1], // nobody holds the big kernel lock
+  addresses,
+  options: TRACE_OPTIONS,
+  default_options: [
+    'print-parent',
+    'trace_printk',
+    'annotate',
+    'context-info',
+    'sleep-time',
+    'graph-time',
+  ],
+  tracers: ['sched_switch', 'nop'],
+  clocks: ['local', 'global'],
+  mark: '0: ',
+  header: trace_header,
+  context,
+  directories: ['/sys/kernel/debug/tracing'],
+  read_mode: 0o444,
+  write_mode: 0o644,
+  tracing_enabled: true,
+};

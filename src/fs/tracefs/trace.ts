@@ -7,10 +7,11 @@
  * time: `trace` leaves the records where they are, `trace_pipe` takes them away.
  * Who runs is the simulated process, else the kernel thread, else init: what host programs do to
  * the mount counts as done by the emulated machine's first process.
- * Linux: kernel/trace/{trace,trace_events,trace_output,trace_nop}.c of 2.6.35. Differs: no function
- * or scheduler tracing (sched_switch may be chosen and records nothing); the options raw, hex, bin,
- * stacktrace and those of them change nothing; the text of latency-format was compared with no
- * recording; time is the virtual clock's, which in a mount stands still between two ticks.
+ * Which events there are, which options, and how a line begins is the kernel's (TraceFormat).
+ * Linux: kernel/trace/{trace,trace_events,trace_output,trace_nop}.c. Differs: no function or scheduler
+ * tracing (sched_switch may be chosen and records nothing); the options raw, hex, bin, stacktrace and
+ * those of them change nothing; time is the virtual clock's, which in a mount stands still between
+ * two ticks.
  */
 import { BUG_ON } from '../../lib/bug.ts';
 import { EAGAIN, EBUSY, EINVAL, ENOMEM, ERESTARTSYS } from '../../lib/errno.ts';
@@ -19,7 +20,6 @@ import {
   RingBufferIter,
   RingBufferPerCpu,
   ring_buffer_consume,
-  ring_buffer_entries,
   ring_buffer_iter_advance,
   ring_buffer_iter_peek,
   ring_buffer_iter_start,
@@ -28,15 +28,17 @@ import {
   ring_buffer_write,
 } from '../../lib/ring_buffer.ts';
 import { __GFP_NORETRY, GFP_KERNEL } from '../../mm/gfp.ts';
-import type { Machine } from '../../mm/mmzone.ts';
+import type { Machine, Shape } from '../../mm/mmzone.ts';
 import type { pfn_t } from '../../mm/page.ts';
 import {
-  COMMON_WORDS,
+  type AddressSpaceLayout,
+  common_words,
   event_by_id,
+  type FieldLayout,
   fill_event,
-  TRACE_EVENTS,
   TraceArch,
   TraceEntry,
+  type TraceEventCall,
 } from './trace_events.ts';
 import { type EventFilter, filter_match_preds } from './trace_events_filter.ts';
 
@@ -54,50 +56,62 @@ const SAVED_CMDLINES = 128;
 const PIPE_BYTES = 4095;
 /** Type of the records of trace_marker (trace.h: TRACE_PRINT). */
 const TRACE_PRINT = 5;
-const UTS_RELEASE = '2.6.35';
 const INIT = { pid: 1, comm: 'init' };
 
-/** By bit (trace.c: trace_options). */
-export const TRACE_OPTIONS: readonly string[] = [
-  'print-parent',
-  'sym-offset',
-  'sym-addr',
-  'verbose',
-  'raw',
-  'hex',
-  'bin',
-  'block',
-  'stacktrace',
-  'trace_printk',
-  'ftrace_preempt',
-  'branch',
-  'annotate',
-  'userstacktrace',
-  'sym-userobj',
-  'printk-msg-only',
-  'context-info',
-  'latency-format',
-  'sleep-time',
-  'graph-time',
-];
 /** Options that only the nop tracer has (trace_nop.c). */
 export const NOP_OPTIONS: readonly string[] = ['test_nop_accept', 'test_nop_refuse'];
-const bit = (name: string): number => 1 << TRACE_OPTIONS.indexOf(name);
-const ITER_VERBOSE = bit('verbose');
-const ITER_ANNOTATE = bit('annotate');
-const MSG_ONLY = bit('printk-msg-only') | bit('trace_printk');
-const ITER_CONTEXT_INFO = bit('context-info');
-const ITER_LATENCY_FMT = bit('latency-format');
-const DEFAULT_FLAGS =
-  bit('print-parent') |
-  bit('trace_printk') |
-  bit('annotate') |
-  bit('context-info') |
-  bit('sleep-time') |
-  bit('graph-time');
+/** A record whose line is being printed. */
+export interface TraceLine {
+  readonly cpu: number;
+  readonly comm: string;
+  readonly pid: number;
+  /** Bits of common_flags and common_preempt_count. */
+  readonly flags: number;
+  readonly preempt_count: number;
+  /** Its time and that of the record behind it, nanoseconds. */
+  readonly ns: number;
+  readonly next: number;
+  /** Number of the line, from 1. */
+  readonly idx: number;
+}
+
+/** What a kernel decides about tracing. Constant; a saved machine names it. */
+export interface TraceFormat {
+  /** All events, in the order of available_events. */
+  readonly events: readonly TraceEventCall[];
+  /** What a record begins with, and the values of its words behind the pid. */
+  readonly common_fields: readonly FieldLayout[];
+  readonly common_tail: readonly number[];
+  addresses(shape: Shape): AddressSpaceLayout;
+  /** By bit (trace.c: trace_options), and which of them are on at first. */
+  readonly options: readonly string[];
+  readonly default_options: readonly string[];
+  readonly tracers: readonly string[];
+  /** The first is used until another is chosen. */
+  readonly clocks: readonly string[];
+  /** What the text of a trace_marker's record begins with. */
+  readonly mark: string;
+  /** What `trace` begins with. */
+  header(m: Machine, t: TraceState): string;
+  /** What a line begins with while context-info is on. */
+  context(t: TraceState, line: TraceLine): string;
+  /** Where the files are, and the modes of those that are read and of those that are written too. */
+  readonly directories: readonly string[];
+  readonly read_mode: number;
+  readonly write_mode: number;
+  /** The switch that stops the tracer too, which later kernels have not. */
+  readonly tracing_enabled: boolean;
+}
+
+/** Whether an option is on; false where the kernel has none of that name. */
+export function trace_option(t: TraceState, name: string): boolean {
+  const at = t.format.options.indexOf(name);
+  return at >= 0 && ((t.trace_flags >>> at) & 1) === 1;
+}
 
 /** All state of tracing. Listeners are no state: restore_tracing hangs them up again. */
 export class TraceState {
+  readonly format: TraceFormat;
   readonly arch: TraceArch;
   buffers: RingBufferPerCpu[] = [];
   /** Frames that the buffers occupy beyond those of boot. */
@@ -112,15 +126,16 @@ export class TraceState {
   tracer_enabled = true;
   /** Open `trace` files and resizes: nothing is recorded meanwhile. */
   stop_count = 0;
-  /** 1 for each event that is on, in the order of TRACE_EVENTS. */
-  readonly enabled: Uint8Array = new Uint8Array(TRACE_EVENTS.length);
-  readonly filters: EventFilter[] = TRACE_EVENTS.map(() => ({ preds: [], text: null }));
-  readonly system_filter: EventFilter = { preds: [], text: null };
-  trace_flags = DEFAULT_FLAGS;
+  /** 1 for each event that is on, in the order of the kernel's table. */
+  readonly enabled: Uint8Array;
+  readonly filters: EventFilter[];
+  /** By the name of the system. */
+  readonly system_filters: Map<string, EventFilter> = new Map();
+  trace_flags = 0;
   /** Options of the nop tracer: bits by NOP_OPTIONS. */
   nop_flags = 0;
   tracer = 'nop';
-  clock = 'local';
+  clock: string;
   /** tracing_thresh, nanoseconds. */
   thresh = 0;
   /** 1 for each CPU that records (tracing_cpumask). */
@@ -138,25 +153,37 @@ export class TraceState {
   pipe_readers = 0n;
 
   // Scratch of the listener.
-  readonly values: Float64Array = new Float64Array(8);
+  readonly values: Float64Array = new Float64Array(16);
   readonly entry: Int32Array = new Int32Array(ENTRY_WORDS);
 
-  constructor(m: Machine) {
-    this.arch = new TraceArch(m.shape);
+  constructor(m: Machine, format: TraceFormat) {
+    this.format = format;
+    this.arch = new TraceArch(format, m.shape);
+    this.enabled = new Uint8Array(format.events.length);
+    this.filters = format.events.map(() => ({ preds: [], text: null }));
+    for (const { system } of format.events) {
+      this.system_filters.set(system, { preds: [], text: null });
+    }
+    for (const name of format.default_options) {
+      this.trace_flags |= 1 << format.options.indexOf(name);
+    }
+    this.clock = format.clocks[0]!;
     this.cpu_on = new Uint8Array(m.shape.nr_cpus).fill(1);
     make_buffers(this, m.shape.nr_cpus, UNEXPANDED_PAGES);
     this.entries = UNEXPANDED_PAGES * page_data_size(this);
   }
 }
 
-/** Tracing of a machine; made when it is first asked for. */
+/** Makes the small buffers of a machine that boots (tracer_alloc_buffers). */
+export function trace_init(m: Machine, format: TraceFormat): void {
+  m.kernel_state.set('tracing', new TraceState(m, format));
+}
+
+/** Tracing of a machine that has booted. */
 export function trace_state(m: Machine): TraceState {
-  let t = m.kernel_state.get('tracing') as TraceState | undefined;
-  if (t === undefined) {
-    t = new TraceState(m);
-    m.kernel_state.set('tracing', t);
-  }
-  return t;
+  const t = m.kernel_state.get('tracing') as TraceState | undefined;
+  if (t === undefined) BUG_ON(true, 'trace: the machine has not booted');
+  return t!;
 }
 
 /** Bytes of a buffer page that hold records (BUF_PAGE_SIZE). */
@@ -257,15 +284,24 @@ function is_recording(m: Machine, t: TraceState): boolean {
   return t.cpu_on[m.this_cpu] === 1;
 }
 
-/** Writes t.entry, with a record of `words` words behind its head, to this CPU's buffer. */
-function commit_entry(m: Machine, t: TraceState, type: number, words: number): void {
+/**
+ * Writes t.entry, with a record of `words` words behind its head, to this CPU's buffer, unless
+ * `filter` keeps it out. `head`: type, flags and preempt count.
+ */
+function commit_entry(
+  m: Machine,
+  t: TraceState,
+  head: number,
+  words: number,
+  filter: EventFilter | null,
+): void {
   const who = trace_current(m);
-  t.entry[0] = type;
+  t.entry[0] = head;
   t.entry[1] = who.pid;
-  t.entry[2] = -1; // nobody holds the big kernel lock
-  if (type !== TRACE_PRINT) {
-    const { preds } = t.filters[event_by_id(type)]!;
-    if (preds.length > 0 && !filter_match_preds(preds, t.entry)) return;
+  const { common_tail } = t.format;
+  for (let i = 0; i < common_tail.length; i++) t.entry[2 + i] = common_tail[i]!;
+  if (filter !== null && filter.preds.length > 0) {
+    if (!filter_match_preds(filter.preds, t.entry)) return;
   }
   save_cmdline(t, who.pid, who.comm);
   ring_buffer_write(t.buffers[m.this_cpu]!, trace_clock(m), t.entry, words);
@@ -283,14 +319,15 @@ function trace_event_raw(
   e: number,
 ): void {
   if (!is_recording(m, t)) return;
-  const call = TRACE_EVENTS[event]!;
+  const call = t.format.events[event]!;
   call.assign(m, t.values, a, b, c, d, e);
-  commit_entry(m, t, call.id, fill_event(t.arch, event, t.values, t.entry));
+  const words = fill_event(t.arch, event, t.values, t.entry);
+  commit_entry(m, t, call.id | ((call.context ?? 0) << 16), words, t.filters[event]!);
 }
 
 /** Hangs up the listener of an event, or takes it off. */
 function set_listener(m: Machine, t: TraceState, event: number, on: boolean): void {
-  const call = TRACE_EVENTS[event]!;
+  const call = t.format.events[event]!;
   const point = call.point(m);
   const listener = m.trace.listeners.get(call.name);
   if (on && listener === undefined) {
@@ -315,7 +352,7 @@ export function event_enable_disable(m: Machine, event: number, on: boolean): vo
 export function restore_tracing(m: Machine): void {
   if (!m.kernel_state.has('tracing')) return;
   const t = trace_state(m);
-  for (let event = 0; event < TRACE_EVENTS.length; event++) {
+  for (let event = 0; event < t.format.events.length; event++) {
     set_listener(m, t, event, t.enabled[event] === 1);
   }
 }
@@ -330,8 +367,9 @@ export function ftrace_set_clr_event(m: Machine, text: string, on: boolean): num
   const system = text.slice(0, colon);
   const name = text.slice(colon + 1);
   let ret = -EINVAL;
-  for (let event = 0; event < TRACE_EVENTS.length; event++) {
-    const call = TRACE_EVENTS[event]!;
+  const { events } = trace_state(m).format;
+  for (let event = 0; event < events.length; event++) {
+    const call = events[event]!;
     const match =
       colon < 0
         ? text === call.name || text === call.system
@@ -352,21 +390,22 @@ export function trace_mark(m: Machine, text: string): number {
   if (!line.endsWith('\n')) line = line.slice(0, TRACE_BUF_SIZE - 1) + '\n';
   if (!is_recording(m, t)) return line.length;
   // Head, instruction pointer (0: user space), text, NUL.
-  const start = Math.ceil((COMMON_WORDS * 4) / t.arch.long_size) * t.arch.long_size;
+  const common = common_words(t.format);
+  const start = Math.ceil((common * 4) / t.arch.long_size) * t.arch.long_size;
   const at = (start + t.arch.long_size) >>> 2;
   const words = at + ((line.length + 4) >>> 2);
-  t.entry.fill(0, COMMON_WORDS, words);
+  t.entry.fill(0, common, words);
   for (let i = 0; i < line.length; i++) {
     t.entry[at + (i >>> 2)]! |= line.charCodeAt(i) << ((i & 3) * 8);
   }
-  commit_entry(m, t, TRACE_PRINT, words);
+  commit_entry(m, t, TRACE_PRINT, words, null);
   return line.length;
 }
 
 // ---- text
 
 /** Milliseconds and microseconds of nanoseconds, rounded (ns2usecs). */
-function ns2usecs(ns: number): number {
+export function ns2usecs(ns: number): number {
   return Math.floor((ns + 500) / 1000);
 }
 
@@ -374,12 +413,16 @@ function ns2usecs(ns: number): number {
 class TracePrinter {
   private readonly t: TraceState;
   private readonly entry: TraceEntry;
+  private readonly context_info: boolean;
+  private readonly msg_only: boolean;
   /** Records printed so far. */
   idx = 0;
 
   constructor(t: TraceState) {
     this.t = t;
     this.entry = new TraceEntry(t.arch);
+    this.context_info = trace_option(t, 'context-info');
+    this.msg_only = trace_option(t, 'printk-msg-only') && trace_option(t, 'trace_printk');
   }
 
   /** One record as a line; `next` is the time of the record behind it. (print_trace_line) */
@@ -392,105 +435,44 @@ class TracePrinter {
     next: number,
   ): string {
     const { t } = this;
-    const type = words[at]! & 0xffff;
+    const head = words[at]!;
+    const type = head & 0xffff;
     this.idx++;
     const text = this.text(type, words, at, length);
-    if (type === TRACE_PRINT && (t.trace_flags & MSG_ONLY) === MSG_ONLY) {
-      return text.slice('0: '.length);
-    }
-    if ((t.trace_flags & ITER_CONTEXT_INFO) === 0) return text;
+    if (type === TRACE_PRINT && this.msg_only) return text.slice(t.format.mark.length);
+    if (!this.context_info) return text;
     const pid = words[at + 1]!;
-    const comm = find_cmdline(t, pid);
-    if ((t.trace_flags & ITER_LATENCY_FMT) !== 0) {
-      return this.latency_context(cpu, comm, pid, ns, next) + text;
-    }
-    const usecs = ns2usecs(ns);
-    const secs = String(Math.floor(usecs / 1e6)).padStart(5);
-    const rest = String(usecs % 1e6).padStart(6, '0');
-    const who = `${comm.padStart(16)}-${String(pid).padEnd(5)}`;
-    return `${who} [${String(cpu).padStart(3, '0')}] ${secs}.${rest}: ${text}`;
+    const context = t.format.context(t, {
+      cpu,
+      comm: find_cmdline(t, pid),
+      pid,
+      flags: (head >>> 16) & 0xff,
+      preempt_count: head >>> 24,
+      ns,
+      next,
+      idx: this.idx,
+    });
+    return context + text;
   }
 
   private text(type: number, words: Int32Array, at: number, length: number): string {
     if (type !== TRACE_PRINT) {
-      const event = event_by_id(type);
+      const event = event_by_id(this.t.format, type);
       BUG_ON(event < 0, 'trace: a record of an unknown type');
-      const call = TRACE_EVENTS[event]!;
+      const call = this.t.format.events[event]!;
       return `${call.name}: ${call.print(this.entry.set(words, at, event))}\n`;
     }
     const { long_size } = this.t.arch;
-    const start = (Math.ceil((COMMON_WORDS * 4) / long_size) * long_size + long_size) >>> 2;
+    const start =
+      (Math.ceil((common_words(this.t.format) * 4) / long_size) * long_size + long_size) >>> 2;
     let text = '';
     for (let i = start * 4; i < length * 4; i++) {
       const c = (words[at + (i >>> 2)]! >>> ((i & 3) * 8)) & 0xff;
       if (c === 0) break;
       text += String.fromCharCode(c);
     }
-    return `0: ${text}`;
+    return this.t.format.mark + text;
   }
-
-  /** trace_print_lat_context: processes are never in interrupts and hold no locks here. */
-  private latency_context(
-    cpu: number,
-    comm: string,
-    pid: number,
-    ns: number,
-    next: number,
-  ): string {
-    const abs = ns2usecs(ns - this.t.time_start);
-    const rel = ns2usecs(next - ns);
-    if ((this.t.trace_flags & ITER_VERBOSE) !== 0) {
-      const ms = (us: number): string =>
-        `${Math.floor(us / 1000)}.${String(us % 1000).padStart(3, '0')}ms`;
-      const hex = (n: number): string => n.toString(16).padStart(8, '0');
-      return (
-        `${comm.padStart(16)} ${String(pid).padStart(5)} ${String(cpu).padStart(3)} 0 ` +
-        `${hex(0)} ${hex(this.idx)} [${hex(ns2usecs(ns))}] ${ms(abs)} (+${ms(rel)}): `
-      );
-    }
-    const mark = rel > 100 ? '!' : rel > 1 ? '+' : ' ';
-    const who = `${comm.slice(0, 8).padStart(8)}-${String(pid).padEnd(5)}`;
-    return `${who} ${String(cpu).padStart(3)}..... ${String(abs).padStart(4)}us${mark}: `;
-  }
-}
-
-const FUNC_HELP =
-  '#           TASK-PID    CPU#    TIMESTAMP  FUNCTION\n' +
-  '#              | |       |          |         |\n';
-const LAT_HELP =
-  '#                  _------=> CPU#            \n' +
-  '#                 / _-----=> irqs-off        \n' +
-  '#                | / _----=> need-resched    \n' +
-  '#                || / _---=> hardirq/softirq \n' +
-  '#                ||| / _--=> preempt-depth   \n' +
-  '#                |||| /_--=> lock-depth       \n' +
-  '#                |||||/     delay             \n' +
-  '#  cmd     pid   |||||| time  |   caller      \n' +
-  '#     \\   /      ||||||   \\   |   /           \n';
-
-/** What `trace` begins with (trace_default_header). */
-function trace_header(m: Machine, t: TraceState): string {
-  const head = `# tracer: ${t.tracer}\n#\n`;
-  if ((t.trace_flags & ITER_CONTEXT_INFO) === 0) return head;
-  const verbose = (t.trace_flags & ITER_VERBOSE) !== 0;
-  if ((t.trace_flags & ITER_LATENCY_FMT) === 0) return verbose ? head : head + FUNC_HELP;
-  let entries = 0;
-  let total = 0;
-  for (const b of t.buffers) {
-    entries += ring_buffer_entries(b);
-    total += ring_buffer_entries(b) + b.overrun;
-  }
-  if (entries === 0) return head;
-  return (
-    `${head}# ${t.tracer} latency trace v1.1.5 on ${UTS_RELEASE}\n` +
-    '# --------------------------------------------------------------------\n' +
-    `# latency: 0 us, #${entries}/${total}, CPU#0 | (M:desktop VP:0, KP:0, SP:0 HP:0` +
-    ` #P:${m.shape.nr_cpus})\n` +
-    '#    -----------------\n' +
-    '#    | task: -0 (uid:0 nice:0 policy:0 rt_prio:0)\n' +
-    '#    -----------------\n#\n' +
-    (verbose ? '' : LAT_HELP)
-  );
 }
 
 /** Which CPU's event is the oldest: -1 when none has any (__find_next_entry). */
@@ -509,12 +491,12 @@ function oldest(found: readonly boolean[], iters: readonly RingBufferIter[]): nu
 function* trace_lines(m: Machine, only: number): Generator<string, void, void> {
   const t = trace_state(m);
   const { generation } = t;
-  yield trace_header(m, t);
+  yield t.format.header(m, t);
   const cpus = t.buffers.map((_, cpu) => cpu).filter((cpu) => only < 0 || cpu === only);
   const iters = cpus.map((cpu) => ring_buffer_iter_start(t.buffers[cpu]!));
   const found = cpus.map((cpu, i) => ring_buffer_iter_peek(t.buffers[cpu]!, iters[i]!));
   const overrun = t.buffers.some((b) => b.overrun > 0);
-  const annotate = overrun && (t.trace_flags & ITER_ANNOTATE) !== 0;
+  const annotate = overrun && trace_option(t, 'annotate');
   const started = new Set<number>();
   const printer = new TracePrinter(t);
   for (let i = oldest(found, iters); i >= 0 && t.generation === generation; ) {

@@ -1,17 +1,17 @@
 /**
- * /sys/kernel/debug/tracing of 2.6.35: which files there are, what they print and take.
+ * The directory of tracing: which files there are, what they print and take.
  *
- * Linux: kernel/trace/trace.c, trace_events.c, ring_buffer.c. Differs: of the events only kmem's are
- * there (trace_events.ts), not those of other subsystems; the README is our own text; the binary
- * trace_pipe_raw is absent; a trace that is read while records are taken from it ends early.
+ * Linux: kernel/trace/trace.c, trace_events.c, ring_buffer.c. Differs: the README is our own text; the
+ * binary trace_pipe_raw is absent; a trace that is read while records are taken from it ends early.
  */
+
+import { bitmap_mask } from '../../lib/bitmap.ts';
 import { EINVAL } from '../../lib/errno.ts';
 import type { FileRow, RowContext } from '../../lib/file_row.ts';
 import { isspace, strict_strtoul } from '../../lib/kstrto.ts';
 import { RINGBUF_TYPE_DATA_TYPE_LEN_MAX, ring_buffer_entries } from '../../lib/ring_buffer.ts';
 import type { SeqFile } from '../../lib/seq_file.ts';
 import type { Machine } from '../../mm/mmzone.ts';
-import { scnmask } from './node.ts';
 import {
   event_enable_disable,
   ftrace_set_clr_event,
@@ -21,7 +21,7 @@ import {
   pipe_open,
   pipe_read,
   pipe_release,
-  TRACE_OPTIONS,
+  type TraceFormat,
   TraceReader,
   trace_mark,
   trace_state,
@@ -29,13 +29,9 @@ import {
   tracing_resize_ring_buffer,
   tracing_update_buffers,
 } from './trace.ts';
-import { event_format, TRACE_EVENTS } from './trace_events.ts';
+import { event_format, type TraceEventCall } from './trace_events.ts';
 import { apply_event_filter, apply_subsystem_event_filter } from './trace_events_filter.ts';
 
-const TRACING = '/sys/kernel/debug/tracing';
-const SYSTEM = 'kmem';
-const TRACERS: readonly string[] = ['sched_switch', 'nop'];
-const CLOCKS: readonly string[] = ['local', 'global'];
 /** Buffers on the stack of the kernel's write functions. */
 const NUMBER_BUFFER = 64;
 const MAX_TRACER_SIZE = 100;
@@ -45,7 +41,6 @@ const O_WRONLY = 0o1;
 const O_ACCMODE = 0o3;
 const O_NONBLOCK = 0o4000;
 const O_TRUNC = 0o1000;
-const ALL_EVENTS: readonly number[] = TRACE_EVENTS.map((_, event) => event);
 
 function opened_for_read(ctx: RowContext): boolean {
   return ((ctx.flags ?? 0) & O_ACCMODE) !== O_WRONLY;
@@ -73,11 +68,11 @@ function strip(text: string): string {
 // ---- enabling
 
 /** What an `enable` file of several events shows: 0, 1, or X when they differ. */
-function enabled_summary(m: Machine): string {
+function enabled_summary(m: Machine, events: readonly number[]): string {
   const { enabled } = trace_state(m);
-  const on = enabled.reduce((sum, value) => sum + value, 0);
+  const on = events.reduce((sum, event) => sum + enabled[event]!, 0);
   if (on === 0) return '0';
-  return on === enabled.length ? '1' : 'X';
+  return on === events.length ? '1' : 'X';
 }
 
 function enable_row(path: string, events: readonly number[], doc: string): FileRow<Machine> {
@@ -85,8 +80,7 @@ function enable_row(path: string, events: readonly number[], doc: string): FileR
     path,
     mode: 0o644,
     show(seq, m) {
-      const one = trace_state(m).enabled[events[0]!] === 1 ? '1' : '0';
-      seq.puts(events.length === 1 ? one : enabled_summary(m)).puts('\n');
+      seq.puts(enabled_summary(m, events)).puts('\n');
     },
     store(m, text) {
       const value = number_of(text);
@@ -127,7 +121,7 @@ function set_event_store(m: Machine, text: string): number {
 
 function option_bits(m: Machine): { name: string; on: boolean }[] {
   const t = trace_state(m);
-  const list = TRACE_OPTIONS.map((name, i) => ({ name, on: (t.trace_flags & (1 << i)) !== 0 }));
+  const list = t.format.options.map((name, i) => ({ name, on: (t.trace_flags & (1 << i)) !== 0 }));
   if (t.tracer !== 'nop') return list;
   return [...list, ...NOP_OPTIONS.map((name, i) => ({ name, on: (t.nop_flags & (1 << i)) !== 0 }))];
 }
@@ -135,7 +129,7 @@ function option_bits(m: Machine): { name: string; on: boolean }[] {
 /** Sets or clears an option: 0 or -EINVAL (tracing_trace_options_write). */
 function set_option(m: Machine, name: string, on: boolean): number {
   const t = trace_state(m);
-  const at = TRACE_OPTIONS.indexOf(name);
+  const at = t.format.options.indexOf(name);
   if (at >= 0) {
     t.trace_flags = on ? t.trace_flags | (1 << at) : t.trace_flags & ~(1 << at);
     return 0;
@@ -148,7 +142,7 @@ function set_option(m: Machine, name: string, on: boolean): number {
 
 function option_row(name: string): FileRow<Machine> {
   return {
-    path: `${TRACING}/options/${name}`,
+    path: `/options/${name}`,
     mode: 0o644,
     show(seq, m) {
       seq.puts(option_bits(m).find((option) => option.name === name)?.on ? '1\n' : '0\n');
@@ -168,7 +162,7 @@ function option_row(name: string): FileRow<Machine> {
 /** A switch that takes any number. */
 function switch_row(name: string, field: 'tracing_on' | 'tracer_enabled', doc: string) {
   const row: FileRow<Machine> = {
-    path: `${TRACING}/${name}`,
+    path: `/${name}`,
     mode: 0o644,
     show: (seq, m) => void seq.puts(trace_state(m)[field] ? '1\n' : '0\n'),
     store(m, text) {
@@ -188,7 +182,7 @@ function current_tracer_store(m: Machine, text: string): number {
   while (name !== '' && isspace(name.charCodeAt(name.length - 1))) name = name.slice(0, -1);
   const err = tracing_update_buffers(m);
   if (err < 0) return err;
-  if (!TRACERS.includes(name)) return -EINVAL;
+  if (!t.format.tracers.includes(name)) return -EINVAL;
   if (name !== t.tracer) {
     t.tracer = name;
     tracing_reset(m);
@@ -199,8 +193,9 @@ function current_tracer_store(m: Machine, text: string): number {
 function trace_clock_store(m: Machine, text: string): number {
   if (text.length >= NUMBER_BUFFER) return -EINVAL;
   const name = strip(text);
-  if (!CLOCKS.includes(name)) return -EINVAL;
-  trace_state(m).clock = name;
+  const t = trace_state(m);
+  if (!t.format.clocks.includes(name)) return -EINVAL;
+  t.clock = name;
   return text.length;
 }
 
@@ -275,7 +270,7 @@ const HEADER_EVENT =
 
 function text_row(name: string, text: (m: Machine) => string, doc: string): FileRow<Machine> {
   return {
-    path: `${TRACING}/${name}`,
+    path: `/${name}`,
     mode: 0o444,
     show: (seq, m) => void seq.puts(text(m)),
     doc,
@@ -327,9 +322,8 @@ function pipe_row(path: string, doc: string): FileRow<Machine> {
 
 // ---- events
 
-function event_rows(event: number): FileRow<Machine>[] {
-  const call = TRACE_EVENTS[event]!;
-  const dir = `${TRACING}/events/${call.system}/${call.name}`;
+function event_rows(call: TraceEventCall, event: number): FileRow<Machine>[] {
+  const dir = `/events/${call.system}/${call.name}`;
   return [
     enable_row(`${dir}/enable`, [event], `traces ${call.name}: 0 or 1`),
     {
@@ -359,59 +353,73 @@ function event_rows(event: number): FileRow<Machine>[] {
   ];
 }
 
-const event_files: readonly FileRow<Machine>[] = [
-  enable_row(`${TRACING}/events/enable`, ALL_EVENTS, 'traces all events: 0, 1, X for some'),
-  text_row('events/header_event', () => HEADER_EVENT, "head of each record in a buffer's page"),
-  text_row('events/header_page', header_page, "head of a buffer's page"),
-  enable_row(
-    `${TRACING}/events/${SYSTEM}/enable`,
-    ALL_EVENTS,
-    'traces all memory events: 0, 1, X for some',
-  ),
-  {
-    path: `${TRACING}/events/${SYSTEM}/filter`,
-    mode: 0o644,
-    show: (seq, m) => void seq.puts(trace_state(m).system_filter.text ?? 'none').puts('\n'),
-    store(m, text) {
-      if (text.length >= 4096) return -EINVAL;
-      const t = trace_state(m);
-      const { arch, filters, system_filter } = t;
-      const err = apply_subsystem_event_filter(arch, ALL_EVENTS, filters, system_filter, text);
-      return err < 0 ? err : text.length;
+/** The files of a system's directory, in which `events` are. */
+function system_rows(system: string, events: readonly number[]): FileRow<Machine>[] {
+  return [
+    enable_row(`/events/${system}/enable`, events, `traces all ${system} events: 0, 1, X for some`),
+    {
+      path: `/events/${system}/filter`,
+      mode: 0o644,
+      show(seq, m) {
+        seq.puts(trace_state(m).system_filters.get(system)!.text ?? 'none').puts('\n');
+      },
+      store(m, text) {
+        if (text.length >= 4096) return -EINVAL;
+        const { arch, filters, system_filters } = trace_state(m);
+        const filter = system_filters.get(system)!;
+        const err = apply_subsystem_event_filter(arch, events, filters, filter, text);
+        return err < 0 ? err : text.length;
+      },
+      doc: `one filter for all ${system} events that have its fields; 0 clears`,
     },
-    doc: 'one filter for all memory events that have its fields; 0 clears',
-  },
-  ...ALL_EVENTS.flatMap(event_rows),
-];
+  ];
+}
 
-/** All files of tracing. */
-export const trace_files: readonly FileRow<Machine>[] = [
+function event_files({ events }: TraceFormat): FileRow<Machine>[] {
+  const all = events.map((_, event) => event);
+  const systems = [...new Set(events.map(({ system }) => system))];
+  return [
+    enable_row('/events/enable', all, 'traces all events: 0, 1, X for some'),
+    text_row('events/header_event', () => HEADER_EVENT, "head of each record in a buffer's page"),
+    text_row('events/header_page', header_page, "head of a buffer's page"),
+    ...systems.flatMap((system) => {
+      const here = all.filter((event) => events[event]!.system === system);
+      return [
+        ...system_rows(system, here),
+        ...here.flatMap((event) => event_rows(events[event]!, event)),
+      ];
+    }),
+  ];
+}
+
+/** The files of the directory, with the modes that 2.6.35 gives them. */
+const tracing_files = (format: TraceFormat): FileRow<Machine>[] => [
   text_row('README', () => README, 'how to trace'),
   text_row(
     'available_events',
-    () => TRACE_EVENTS.map((call) => `${call.system}:${call.name}\n`).join(''),
+    () => format.events.map((call) => `${call.system}:${call.name}\n`).join(''),
     'events that can be traced',
   ),
-  text_row('available_tracers', () => TRACERS.join(' ') + '\n', 'tracers; events need none'),
+  text_row('available_tracers', () => format.tracers.join(' ') + '\n', 'tracers; events need none'),
   {
-    path: `${TRACING}/buffer_size_kb`,
+    path: `/buffer_size_kb`,
     mode: 0o644,
     show: buffer_size_show,
     store: buffer_size_store,
     doc: "KiB of each CPU's buffer; writing empties it",
   },
   {
-    path: `${TRACING}/current_tracer`,
+    path: `/current_tracer`,
     mode: 0o644,
     show: (seq, m) => void seq.puts(trace_state(m).tracer).puts('\n'),
     store: current_tracer_store,
     doc: 'tracer in use',
   },
-  ...event_files,
-  ...TRACE_OPTIONS.map(option_row),
+  ...event_files(format),
+  ...format.options.map(option_row),
   ...NOP_OPTIONS.map(option_row),
   {
-    path: `${TRACING}/per_cpu/cpu{cpu}/stats`,
+    path: `/per_cpu/cpu{cpu}/stats`,
     mode: 0o444,
     show(seq, m, ctx) {
       const b = trace_state(m).buffers[ctx.id]!;
@@ -420,8 +428,8 @@ export const trace_files: readonly FileRow<Machine>[] = [
     },
     doc: "records in a CPU's buffer, and lost ones",
   },
-  trace_row(`${TRACING}/per_cpu/cpu{cpu}/trace`, 0o444, "one CPU's trace"),
-  pipe_row(`${TRACING}/per_cpu/cpu{cpu}/trace_pipe`, "one CPU's trace_pipe"),
+  trace_row(`/per_cpu/cpu{cpu}/trace`, 0o444, "one CPU's trace"),
+  pipe_row(`/per_cpu/cpu{cpu}/trace_pipe`, "one CPU's trace_pipe"),
   text_row('printk_formats', () => '', 'formats of bprintk: none'),
   text_row(
     'saved_cmdlines',
@@ -432,40 +440,41 @@ export const trace_files: readonly FileRow<Machine>[] = [
     'names of traced processes',
   ),
   {
-    path: `${TRACING}/set_event`,
+    path: `/set_event`,
     mode: 0o644,
     open(m, ctx) {
       if (!opened_with_truncation(ctx)) return;
-      for (const event of ALL_EVENTS) event_enable_disable(m, event, false);
+      for (let event = 0; event < format.events.length; event++)
+        event_enable_disable(m, event, false);
     },
     show(seq, m) {
       const { enabled } = trace_state(m);
-      TRACE_EVENTS.forEach((call, event) => {
+      format.events.forEach((call, event) => {
         if (enabled[event] === 1) seq.puts(`${call.system}:${call.name}\n`);
       });
     },
     store: set_event_store,
     doc: 'events that are traced; SYSTEM:NAME adds, !SYSTEM:NAME takes away, > clears first',
   },
-  trace_row(`${TRACING}/trace`, 0o644, 'what was traced; opening it with > forgets it'),
+  trace_row(`/trace`, 0o644, 'what was traced; opening it with > forgets it'),
   {
-    path: `${TRACING}/trace_clock`,
+    path: `/trace_clock`,
     mode: 0o644,
     show(seq, m) {
       const { clock } = trace_state(m);
-      seq.puts(CLOCKS.map((name) => (name === clock ? `[${name}]` : name)).join(' ') + '\n');
+      seq.puts(format.clocks.map((name) => (name === clock ? `[${name}]` : name)).join(' ') + '\n');
     },
     store: trace_clock_store,
     doc: 'clock of the records; both are the virtual one',
   },
   {
-    path: `${TRACING}/trace_marker`,
+    path: `/trace_marker`,
     mode: 0o220,
     store: (m, text) => (text.length === 0 ? 0 : trace_mark(m, text)),
     doc: 'writes a line into the trace',
   },
   {
-    path: `${TRACING}/trace_options`,
+    path: `/trace_options`,
     mode: 0o644,
     show(seq, m) {
       for (const { name, on } of option_bits(m))
@@ -483,22 +492,24 @@ export const trace_files: readonly FileRow<Machine>[] = [
     },
     doc: 'how the trace is printed: NAME or noNAME',
   },
-  pipe_row(`${TRACING}/trace_pipe`, 'the trace, taken away as it is read; waits for more'),
+  pipe_row(`/trace_pipe`, 'the trace, taken away as it is read; waits for more'),
   {
-    path: `${TRACING}/tracing_cpumask`,
+    path: `/tracing_cpumask`,
     mode: 0o644,
     show(seq, m) {
       const { cpu_on } = trace_state(m);
       const on = [...cpu_on.keys()].filter((cpu) => cpu_on[cpu] === 1);
-      seq.puts(scnmask(on, cpu_on.length)).puts('\n');
+      seq.puts(bitmap_mask(on, cpu_on.length)).puts('\n');
     },
     store: cpumask_store,
     doc: 'CPUs that record, as a mask',
   },
-  switch_row('tracing_enabled', 'tracer_enabled', 'the tracer and recording: 0 stops both'),
+  ...(format.tracing_enabled
+    ? [switch_row('tracing_enabled', 'tracer_enabled', 'the tracer and recording: 0 stops both')]
+    : []),
   switch_row('tracing_on', 'tracing_on', 'recording: 0 stops it'),
   {
-    path: `${TRACING}/tracing_thresh`,
+    path: `/tracing_thresh`,
     mode: 0o644,
     show: (seq, m) => void seq.put_dec(Math.floor(trace_state(m).thresh / 1000)).puts('\n'),
     store(m, text) {
@@ -510,3 +521,16 @@ export const trace_files: readonly FileRow<Machine>[] = [
     doc: 'threshold of latency tracers, microseconds: none is there',
   },
 ];
+
+/** All files of tracing, in each directory where the kernel has them. */
+export function trace_files(
+  format: TraceFormat,
+  more: readonly FileRow<Machine>[] = [],
+): readonly FileRow<Machine>[] {
+  const mode = (bits: number): number =>
+    bits === 0o444 ? format.read_mode : bits === 0o644 ? format.write_mode : bits;
+  const files = [...tracing_files(format), ...more];
+  return format.directories.flatMap((dir) =>
+    files.map((row) => ({ ...row, path: dir + row.path, mode: mode(row.mode) })),
+  );
+}
