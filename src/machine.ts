@@ -19,7 +19,7 @@ import {
 } from './arch.ts';
 import { disk_mount } from './fs/disk/index.ts';
 import { linux_2_6_35 } from './kernels/linux-2.6.35/profile.ts';
-import { kernel_boot } from './kernels/linux-2.6.35/setup.ts';
+import { kernel_boot, large_system_hash_bytes } from './kernels/linux-2.6.35/setup.ts';
 import { linux_6_1 } from './kernels/linux-6.1/profile.ts';
 import {
   free_bootmem as free_bootmem_61,
@@ -287,32 +287,40 @@ function boot_reservations(m: Machine, borders: readonly number[]): PfnRange[] {
   };
 
   // As recorded on 2.6.35; 6.1 has memblock.
-  const sparse = shape.machine === 'x86_64' && m.kernel.name === '2.6.35';
+  const recorded = m.kernel.name === '2.6.35';
+  const sparse = shape.machine === 'x86_64' && recorded;
   let next: number;
   if (shape.machine === 'ppc64') {
     next = take(0, pages(12 * MIB)); // kernel text, data and bss at address 0
+  } else if (shape.machine === 'x86') {
+    x86_boot_pages(take, m);
+    return reserved;
   } else {
     take(0x1, 2); // real-mode trampoline
     take(0x8, 1); // direct mapping page tables
-    // Text and data, then bss; the init sections between them are freed once init runs.
-    take(0x1000, 0x312);
+    // Text and data, then bss; the init sections between them are freed once init runs, and so are
+    // 12 KiB of alternatives for more than one processor.
+    take(0x1000, sparse ? 0x30f : 0x312);
     next = take(0x1372, 0x63);
-    if (sparse) next = sparse_init_pages(take, borders[1]!);
-    else next = percpu_pages(take, 0x1400, shape.nr_cpus);
+    if (sparse) {
+      next = sparse_init_pages(take, borders[1]!);
+      const tables = shape.numa ? pid_hash_pages(m) : pid_hash_pages(m) + hash_pages(m);
+      next = take(next, BOOTMEM_PAGES + tables + wait_table_pages(m, 0));
+    } else next = percpu_pages(take, 0x1400, shape.nr_cpus, 25);
   }
 
   // The memmap. x86-64 and ppc64: virtual, in 2 MiB (16 MiB) blocks on the node they describe.
-  if (shape.flatmem) {
-    take(next, pages(m.memmap.nr_pages * shape.sizeof_struct_page));
-    return reserved;
-  }
   const block_pages = shape.machine === 'ppc64' ? 2 ** (24 - shape.page_shift) : 512;
   const block_bytes = block_pages * page_size;
   let mapped = -1;
   let behind = next;
   for (let nid = 0; nid + 1 < borders.length; nid++) {
     const start = borders[nid]!;
-    let at = nid === 0 ? next : take(start, 4); // pg_data_t and the boot bitmap
+    // pg_data_t, and the bitmap of boot memory, which x86-64 gives back.
+    let at = nid === 0 ? next : take(start, sparse ? 3 : 4);
+    if (sparse && nid > 0) {
+      at = take(at + pages((borders[nid + 1]! - start) / 8), wait_table_pages(m, nid));
+    }
     for (let s = 0; s * shape.section_nr_pages < m.memmap.nr_pages; s++) {
       if (m.section_valid[s] === 0) continue;
       const first = Math.max(s * shape.section_nr_pages, start);
@@ -327,21 +335,68 @@ function boot_reservations(m: Machine, borders: readonly number[]): PfnRange[] {
     }
     if (nid === 0) behind = at;
   }
-  if (sparse) percpu_pages(take, shape.nr_cpus === 1 ? 0x1400 : behind, shape.nr_cpus);
+  if (sparse) percpu_pages(take, shape.nr_cpus === 1 ? 0x1400 : behind, shape.nr_cpus, 25);
   return reserved;
 }
 
 type Take = (start: number, nr: number) => number;
 
 /**
- * The per-CPU areas: a unit of 2 MiB for each CPU, of which 25 pages are kept. Returns where they
- * end.
+ * The per-CPU areas: a unit of 2 MiB for each CPU, of which `kept` pages are kept. Returns where
+ * they end.
  */
-function percpu_pages(take: Take, start: number, nr_cpus: number): number {
+function percpu_pages(take: Take, start: number, nr_cpus: number, kept: number): number {
   const unit = 512;
   const first = Math.ceil(start / unit) * unit;
-  for (let cpu = 0; cpu < nr_cpus; cpu++) take(first + cpu * unit, 25);
+  for (let cpu = 0; cpu < nr_cpus; cpu++) take(first + cpu * unit, kept);
   return first + nr_cpus * unit;
+}
+
+/** What many small requests of boot code take on x86-64: as many pages as the recorded machine lacks. */
+const BOOTMEM_PAGES = 9;
+
+/**
+ * Pages of the wait queue tables of a node's zones (page_alloc.c: zone_wait_table_init). Tables of
+ * less than a page share one with other small requests.
+ */
+function wait_table_pages(m: Machine, nid: number): number {
+  const entry = m.shape.machine === 'x86' ? 12 : 24;
+  let pages = 0;
+  for (const zone of m.nodes[nid]!.zones) {
+    const queues = 2 ** Math.ceil(Math.log2(Math.floor(zone.spanned_pages / 256)));
+    const bytes = Math.min(4096, Math.max(4, queues)) * entry;
+    if (bytes >= 4096) pages += Math.ceil(bytes / 4096);
+  }
+  return pages;
+}
+
+/** Pages of the table of process ids, which lies in boot memory (kernel/pid.c: pidhash_init). */
+function pid_hash_pages(m: Machine): number {
+  return Math.ceil(large_system_hash_bytes(m, 18, 4096) / 2 ** m.shape.page_shift);
+}
+
+/** Pages of the tables of dentries and inodes, which only a kernel with NUMA makes later. */
+function hash_pages(m: Machine): number {
+  return (
+    (large_system_hash_bytes(m, 13) + large_system_hash_bytes(m, 14)) / 2 ** m.shape.page_shift
+  );
+}
+
+/**
+ * 32-bit x86 from the kernel image upwards: text and data, bss, the page tables made by brk, the
+ * memmap, tables (dmesg of the recorded machine lists them all).
+ */
+function x86_boot_pages(take: Take, m: Machine): void {
+  take(0x1, 7); // trampolines, wake-up code of ACPI, page tables
+  // Between data and bss: init sections and alternatives for more than one processor, freed later.
+  take(0x1000, 0x32d);
+  const brk = take(0x137e, 0x62);
+  const bootmem = take(brk, 13 + 1);
+  const page_size = 2 ** m.shape.page_shift;
+  const memmap = Math.ceil((m.memmap.nr_pages * m.shape.sizeof_struct_page) / page_size);
+  const tables = take(bootmem, memmap);
+  const next = take(tables, wait_table_pages(m, 0) + pid_hash_pages(m));
+  take(percpu_pages(take, next, m.shape.nr_cpus, 11) - 512 + 11, hash_pages(m));
 }
 
 /**

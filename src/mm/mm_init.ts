@@ -139,9 +139,11 @@ function add_zone(m: Machine, layout: ZoneLayout): void {
   for (let s = Math.floor(start / shape.section_nr_pages); s * shape.section_nr_pages < end; s++) {
     m.section_valid[s] = 1;
   }
-  // memmap_init_zone: a block whose aligned start lies before the zone keeps type 0, UNMOVABLE.
-  for (let i = 0; i < zone.pageblock_flags.length; i++) {
-    if (zone.pageblock_base + i * 2 ** order >= start) zone.pageblock_flags[i] = MIGRATE_MOVABLE;
+  // memmap_init_zone: each aligned frame of the zone makes the entry that it falls into MOVABLE; what
+  // gets none keeps type 0, UNMOVABLE: a first block that begins before the zone, or with flat
+  // memory, where entries count from the zone's start, a last one that begins after the last border.
+  for (let pfn = Math.ceil(start / 2 ** order) * 2 ** order; pfn < end; pfn += 2 ** order) {
+    zone.pageblock_flags[(pfn - zone.pageblock_base) >>> order] = MIGRATE_MOVABLE;
   }
 }
 

@@ -69,18 +69,31 @@ export function set_page_group_by_mobility(m: Machine): void {
   m.page_group_by_mobility_disabled = vm_total_pages < 2 ** m.shape.pageblock_order * 5;
 }
 
-/** The dentry and inode hash tables: 8 bytes an entry, spread over the nodes (hashdist). */
-function alloc_large_system_hashes(m: Machine): void {
+/**
+ * Bytes of one of the tables that are sized by memory: one entry, a pointer, for 2^scale bytes of low
+ * memory, `limit` entries at most (page_alloc.c: alloc_large_system_hash).
+ */
+export function large_system_hash_bytes(m: Machine, scale: number, limit = 2 ** 31): number {
   let kernel_pages = 0;
   for (const zone of m.populated_zones) {
     if (zone.zone_idx <= m.shape.ZONE_NORMAL) kernel_pages += zone.present_pages;
   }
   const mib = 2 ** (20 - m.shape.page_shift);
   kernel_pages = Math.ceil(kernel_pages / mib) * mib;
+  const wanted = Math.max(16, Math.floor(kernel_pages / 2 ** (scale - m.shape.page_shift)));
+  const entries = Math.min(limit, 2 ** Math.ceil(Math.log2(wanted)));
+  return entries * (m.shape.machine === 'x86' ? 4 : 8);
+}
+
+/**
+ * The dentry and inode hash tables, spread over the nodes (hashdist). A kernel without NUMA made
+ * them before, in boot memory.
+ */
+function alloc_large_system_hashes(m: Machine): void {
+  if (!m.shape.numa && m.shape.machine !== 'ppc64') return;
   let nid = 0;
   for (const scale of [13, 14]) {
-    const wanted = kernel_pages / 2 ** (scale - m.shape.page_shift);
-    const bytes = 2 ** Math.ceil(Math.log2(wanted)) * 8;
+    const bytes = large_system_hash_bytes(m, scale);
     for (let i = 0; i < bytes / 2 ** m.shape.page_shift; i++) {
       if (m.kernel.alloc_pages(m, GFP_KERNEL, 0, nid) < 0) return;
       nid = (nid + 1) % m.nodes.length;
