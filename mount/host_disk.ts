@@ -1,5 +1,6 @@
 /**
- * The emulated disk's platter: a sparse file of the host, read and written in whole calls.
+ * The emulated disk's platter: a sparse file of the host, read and written in whole calls. The file
+ * system lies at its start; a swap area, where there is one, at its end.
  *
  * Without --disk it is a temporary file without a name: opened and unlinked at once, so that even
  * a killed server leaves nothing behind. It lies in TMPDIR or /var/tmp, not in the runtime
@@ -18,20 +19,27 @@ import {
 } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
+import type { BlockDevice } from '../src/index.ts';
 import { EIO } from '../src/lib/errno.ts';
 import { punchHole } from './native.ts';
 import { Failure } from './transport.ts';
 
 export const DEFAULT_DISK_SIZE = 16 * 2 ** 30;
 
-export class HostDisk {
+export class HostDisk implements BlockDevice {
   readonly path: string | undefined;
+  /** Bytes for the file system, without the swap area. */
   readonly size: number;
+  /** The swap area behind them; undefined when no bytes were asked for it. */
+  readonly swap: BlockDevice | undefined;
   readonly #fd: number;
   #canPunch = true;
 
-  /** Opens or makes `path`, or a temporary file; an existing non-empty file keeps its size. */
-  constructor(path?: string, size = DEFAULT_DISK_SIZE) {
+  /**
+   * Opens or makes `path`, or a temporary file; an existing non-empty file keeps its size. The last
+   * `swapBytes` of it are the swap area, in addition to `size` where the file is made.
+   */
+  constructor(path?: string, size = DEFAULT_DISK_SIZE, swapBytes = 0) {
     this.path = path;
     const name = path ?? join(process.env['TMPDIR'] ?? '/var/tmp', `pageblock-${process.pid}.disk`);
     try {
@@ -41,9 +49,13 @@ export class HostDisk {
       this.#fd = openSync(name, 'r+');
       if (path === undefined) unlinkSync(name);
       const present = fstatSync(this.#fd).size;
-      this.size = present > 0 ? present - (present % 4096) : size;
-      if (present === 0) ftruncateSync(this.#fd, size);
+      const all = present > 0 ? present - (present % 4096) : size + swapBytes;
+      this.size = all - swapBytes;
+      if (this.size < 0) throw new Failure(`${name} is too small for ${swapBytes} bytes of swap`);
+      if (present === 0) ftruncateSync(this.#fd, all);
+      if (swapBytes > 0) this.swap = new Part(this, this.size, swapBytes);
     } catch (error) {
+      if (error instanceof Failure) throw error;
       const { code } = error as NodeJS.ErrnoException;
       throw new Failure(`cannot use ${name} as disk (${code}): choose another file with --disk`);
     }
@@ -82,6 +94,36 @@ export class HostDisk {
 
   close(): void {
     closeSync(this.#fd);
+  }
+}
+
+/** A part of the platter as a device of its own. */
+class Part implements BlockDevice {
+  readonly size: number;
+  readonly #disk: HostDisk;
+  readonly #start: number;
+
+  constructor(disk: HostDisk, start: number, size: number) {
+    this.#disk = disk;
+    this.#start = start;
+    this.size = size;
+  }
+
+  read(buf: Uint8Array, offset: number): number {
+    return this.#disk.read(buf, this.#start + offset);
+  }
+
+  write(buf: Uint8Array, offset: number): number {
+    return this.#disk.write(buf, this.#start + offset);
+  }
+
+  /** Swap need not survive its machine. */
+  flush(): number {
+    return 0;
+  }
+
+  discard(offset: number, length: number): void {
+    this.#disk.discard(this.#start + offset, length);
   }
 }
 

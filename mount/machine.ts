@@ -14,6 +14,7 @@ import {
   mount_root,
   set_fault,
   set_section_alignment,
+  swap_device_bytes,
 } from '../src/index.ts';
 import type { Job } from '../src/lib/kthread.ts';
 import type { MountOptions } from './config.ts';
@@ -26,6 +27,12 @@ export interface ServedMachine {
   readonly root: Vnode;
   advance(ms: number): Job;
   giveBack(): Job;
+}
+
+/** Bytes that the swap area takes of the disk's host file. */
+export function swapBytes(options: MountOptions): number {
+  const slots = Math.floor((options.swap ?? 0) / options.pageSize);
+  return slots > 1 ? swap_device_bytes(slots, options.pageSize) : 0;
 }
 
 export function bootMachine(options: MountOptions, disk: HostDisk): ServedMachine {
@@ -48,6 +55,7 @@ export function bootMachine(options: MountOptions, disk: HostDisk): ServedMachin
       ...(options.seed === undefined ? {} : { seed: options.seed }),
       boot_time_ms: Date.now(),
       disk,
+      ...(disk.swap === undefined ? {} : { swap_device: disk.swap }),
       uid,
       gid,
     });

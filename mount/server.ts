@@ -13,7 +13,7 @@ import { ClockDriver } from './clock_driver.ts';
 import type { MountOptions } from './config.ts';
 import { HostDisk } from './host_disk.ts';
 import { JobRunner, reportDefect } from './jobs.ts';
-import { bootMachine } from './machine.ts';
+import { bootMachine, swapBytes } from './machine.ts';
 import { mountAt } from './mountinfo.ts';
 import { packageRoot } from './native.ts';
 import { Operations } from './ops.ts';
@@ -102,7 +102,7 @@ export async function serve(mountPoint: string, options: MountOptions): Promise<
 
 async function start(mountPoint: string, options: MountOptions): Promise<void> {
   await prepareMountPoint(mountPoint);
-  const disk = new HostDisk(options.disk);
+  const disk = new HostDisk(options.disk, undefined, swapBytes(options));
   const machine = bootMachine(options, disk);
   const jobs = new JobRunner();
   const ops = new Operations(machine.root, jobs);

@@ -11,6 +11,7 @@ export { type BlockDevice, MemoryBlockDevice } from './mm/block_device.ts';
 export { discardable, set_section_alignment } from './mm/contents.ts';
 export { debug_vm } from './mm/debug_vm.ts';
 export type { Machine, Zone } from './mm/mmzone.ts';
+export { swap_device_bytes } from './mm/swap_state.ts';
 export { mount_root } from './mount_root.ts';
 export { index_rows } from './sim/index_text.ts';
 export { verify_file } from './sim/replay.ts';

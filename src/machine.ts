@@ -65,6 +65,8 @@ export interface MachineConfig {
   page_size?: number;
   /** Bytes of the swap area, its header page included; 0: no swap. */
   swap?: number;
+  /** What swap is written to, of swap_device_bytes; without one it lies in the program's memory. */
+  swap_device?: BlockDevice;
   /** Wall clock at boot, milliseconds since the epoch. */
   boot_time_ms?: number;
   /** What the emulated disk stores to; without one there is no /disk. */
@@ -103,7 +105,9 @@ const MAX_CPUS = 64;
 const DMA_RESERVE = 98;
 
 /** A configuration with every choice made; throws RangeError with one line on what cannot be. */
-export function resolve_config(config: MachineConfig): Required<Omit<MachineConfig, 'disk'>> {
+export function resolve_config(
+  config: MachineConfig,
+): Required<Omit<MachineConfig, 'disk' | 'swap_device'>> {
   const machine = config.machine ?? 'x86_64';
   const numa = config.numa ?? machine !== 'x86';
   const c = {
@@ -206,7 +210,10 @@ export function boot(config: MachineConfig = {}): Machine {
   // empty_zero_page: a page of the kernel's bss, which is reserved.
   m.zero_pfn = shape.machine === 'ppc64' ? 128 : 0x1380;
   kernel.kernel_boot(m);
-  if (c.swap > 0) swapon(m, '/dev/vda2', Math.floor(c.swap / c.page_size));
+  const slots = Math.floor(c.swap / c.page_size);
+  if (slots > 0 && swapon(m, '/dev/vda2', slots, config.swap_device) < 0) {
+    throw new RangeError('the device is too small for the swap area');
+  }
   if (config.disk !== undefined && disk_mount(m, config.disk, c.uid, c.gid) !== 0) {
     throw new RangeError('the disk is too small for a file system, or the memory for its tables');
   }

@@ -4,7 +4,7 @@
  * Everything reachable from the Machine is state (lib/snapshot.ts). Code is not: the kernel's table
  * and operation tables are written by name. Nor are tracepoints, whose listeners belong to whoever
  * listens, nor a disk that lies outside (a host file): it is written by its place and must be given
- * again when the machine is restored.
+ * again when the machine is restored. Swap is state wherever it lies: what its slots hold is saved.
  */
 
 import { FreedBlocks } from './fs/disk/balloc.ts';
@@ -47,7 +47,7 @@ import { PageTable } from './mm/page_table.ts';
 import { Shrinker } from './mm/reclaim_def.ts';
 import { ShmemInode, shmem_aops } from './mm/shmem.ts';
 import { KmemCache, KmemCacheCpu, KmemCacheNode, SlabState } from './mm/slub_def.ts';
-import { SwapDevice, SwapInfo } from './mm/swap_state.ts';
+import { copy_swap_slots, SwapInfo } from './mm/swap_state.ts';
 import { MmuGather } from './mm/tlb.ts';
 import { MmTrace } from './mm/trace.ts';
 import { WritebackState } from './mm/writeback_def.ts';
@@ -61,7 +61,6 @@ function registry(devices: readonly BlockDevice[]): SnapshotRegistry {
     .add_class(AnonVma, AnonVmaChain, MmapFile, MmStruct, Task, VmArea, PageTable, MmuGather)
     .add_class(
       SwapInfo,
-      SwapDevice,
       Shrinker,
       Hstate,
       HugeMapping,
@@ -93,34 +92,53 @@ function registry(devices: readonly BlockDevice[]): SnapshotRegistry {
     .add_external(dcache_shrinker.name, dcache_shrinker)
     .add_external(icache_shrinker.name, icache_shrinker);
   devices.forEach((device, i) => {
-    if (device instanceof SwapDevice || device instanceof MemoryBlockDevice) return;
-    r.add_external(`block device ${i}`, device);
+    if (!(device instanceof MemoryBlockDevice)) r.add_external(`block device ${i}`, device);
   });
   return r;
 }
 
-function devices_of(m: Machine): BlockDevice[] {
-  return m.block_devices.map((queue) => queue.device);
+/** The registry for a machine that is: of swap, wherever it lies, what the used slots hold. */
+function registry_of(m: Machine): SnapshotRegistry {
+  const r = registry(m.block_devices.map((queue) => queue.device));
+  for (const si of m.swap_info) {
+    const { device } = m.block_devices[si.bdev]!;
+    const copy = new MemoryBlockDevice(device.size);
+    copy_swap_slots(m, si, device, copy);
+    r.add_stand_in(device, copy);
+  }
+  return r;
 }
 
 /** The machine's state in one buffer. Disks in memory are part of it, other disks are not. */
 export function save_machine(m: Machine): Uint8Array {
-  return save_snapshot(m, registry(devices_of(m)));
+  return save_snapshot(m, registry_of(m));
 }
 
-/** A machine as it was saved; `devices` replace, by position, the disks that lay outside of it. */
+/**
+ * A machine as it was saved; `devices` replace, by position, the disks that lay outside of it. One
+ * in the place of a swap area is filled with what the slots held.
+ */
 export function load_machine(saved: Uint8Array, devices: readonly BlockDevice[] = []): Machine {
   const m = load_snapshot<Machine>(saved, registry(devices));
+  for (const si of m.swap_info) {
+    const queue = m.block_devices[si.bdev]!;
+    const given = devices[si.bdev];
+    if (given === undefined) continue;
+    copy_swap_slots(m, si, queue.device, given);
+    queue.device = given;
+  }
   restore_tracing(m);
   return m;
 }
 
-/** A copy that goes its own way. Outside disks would be shared: only for machines without. */
+/** A copy that goes its own way, its swap in memory. Outside disks would be shared: only without. */
 export function fork_machine(m: Machine): Machine {
-  return load_machine(save_machine(m), devices_of(m));
+  const devices = m.block_devices.map((queue) => queue.device);
+  for (const si of m.swap_info) delete devices[si.bdev];
+  return load_machine(save_machine(m), devices);
 }
 
 /** 16 hexadecimal digits that differ when any bit of the state does. */
 export function state_hash(m: Machine): string {
-  return hash_snapshot(m, registry(devices_of(m)));
+  return hash_snapshot(m, registry_of(m));
 }

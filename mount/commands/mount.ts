@@ -48,7 +48,11 @@ export function registerMount(program: Command): void {
         .argParser(parsePageSize)
         .default(4096, '4K'),
     )
-    .option('--swap <size>', 'swap for anonymous memory (default: none)', parseSize)
+    .option(
+      '--swap <size>',
+      'swap for anonymous memory, at the end of the disk file (default: none)',
+      parseSize,
+    )
     .option('--cpus <n>', 'CPUs that the machine counts', parseCount)
     .option('--seed <n>', 'seed of everything that is random in the machine', parseSeed)
     .option('--disk <file>', 'host file behind mnt/disk; made if missing (default: temporary)')

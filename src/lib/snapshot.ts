@@ -10,6 +10,7 @@
  * Runs of zeroes in buffers take no space.
  */
 import { BUG } from './bug.ts';
+import { is_zero } from './bytes.ts';
 
 type Ctor = abstract new (...args: never[]) => object;
 
@@ -18,6 +19,7 @@ export class SnapshotRegistry {
   private readonly externals: Map<string, object> = new Map();
   private readonly names: Map<object, string> = new Map();
   private readonly factories: Map<string, () => object> = new Map();
+  private readonly stand_ins: Map<object, object> = new Map();
 
   /** Instances of this class are written field by field. Its name must be unique. */
   add_class(...ctors: Ctor[]): this {
@@ -33,6 +35,16 @@ export class SnapshotRegistry {
     this.externals.set(name, value);
     this.names.set(value, name);
     return this;
+  }
+
+  /** Where `value` stands, `other` is written. */
+  add_stand_in(value: object, other: object): this {
+    this.stand_ins.set(value, other);
+    return this;
+  }
+
+  stand_in(value: object): object {
+    return this.stand_ins.get(value) ?? value;
   }
 
   /** Instances of this class hold no state: they are made afresh. */
@@ -253,8 +265,9 @@ class Walk {
     }
   }
 
-  private object(x: object, where: string): void {
+  private object(original: object, where: string): void {
     const sink = this.sink;
+    const x = this.registry.stand_in(original);
     const known = this.seen.get(x);
     if (known !== undefined) {
       sink.u8(T_REF);
@@ -335,7 +348,7 @@ class Walk {
     for (let at = 0; at < bytes; at += PIECE) {
       const length = Math.min(PIECE, bytes - at);
       const piece = new Uint8Array(x, at, length);
-      if (is_zero(piece)) {
+      if (is_zero(piece, 0, length)) {
         zeroes += length;
         continue;
       }
@@ -347,13 +360,6 @@ class Walk {
     sink.f64(zeroes);
     sink.u32(0);
   }
-}
-
-function is_zero(piece: Uint8Array): boolean {
-  const words = new Int32Array(piece.buffer, piece.byteOffset, piece.length >> 2);
-  for (let i = 0; i < words.length; i++) if (words[i] !== 0) return false;
-  for (let i = words.length * 4; i < piece.length; i++) if (piece[i] !== 0) return false;
-  return true;
 }
 
 /** UTF-8, without the host's TextEncoder: src/ runs everywhere. Surrogates are kept one by one. */

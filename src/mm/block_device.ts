@@ -10,6 +10,8 @@
  * requests without an elevator; a read waits for nothing and takes no time of the virtual clock.
  */
 
+import { is_zero } from '../lib/bytes.ts';
+
 /** Bytes by offset. Every call returns 0 or a negative errno, or nothing where it cannot fail. */
 export interface BlockDevice {
   /** Bytes, a multiple of 4096. */
@@ -26,18 +28,23 @@ export interface BlockDevice {
 const CHUNK_SHIFT = 20;
 const CHUNK = 1 << CHUNK_SHIFT;
 
-/** A device in memory: chunks of 1 MiB, made on first write. Discarded chunks read as zeroes. */
+/**
+ * A device in memory: chunks of 1 MiB, made when the first byte is written that is not 0. Discarded
+ * chunks read as zeroes.
+ */
 export class MemoryBlockDevice implements BlockDevice {
   readonly size: number;
   private readonly chunks: Map<number, Uint8Array> = new Map();
-  /** Makes every write fail with this errno while it is not 0. For tests. */
+  /** Make every write or read fail with this errno while it is not 0. For tests. */
   write_error = 0;
+  read_error = 0;
 
   constructor(size: number) {
     this.size = size;
   }
 
   read(buf: Uint8Array, offset: number): number {
+    if (this.read_error !== 0) return -this.read_error;
     for (let done = 0; done < buf.length; ) {
       const at = (offset + done) % CHUNK;
       const len = Math.min(CHUNK - at, buf.length - done);
@@ -57,6 +64,10 @@ export class MemoryBlockDevice implements BlockDevice {
       const nr = Math.floor((offset + done) / CHUNK);
       let chunk = this.chunks.get(nr);
       if (chunk === undefined) {
+        if (is_zero(buf, done, done + len)) {
+          done += len;
+          continue;
+        }
         chunk = new Uint8Array(CHUNK);
         this.chunks.set(nr, chunk);
       }
@@ -88,7 +99,7 @@ export const MAX_BIO_BYTES = 128 * 1024;
 
 /** A device of a machine, with the writes under way in the order of their submission. */
 export class BlockQueue {
-  readonly device: BlockDevice;
+  device: BlockDevice;
   /** Speed of the emulated disk: bytes per millisecond, and the fixed cost of a request. */
   bytes_per_ms = 100_000;
   ms_per_request = 0.1;
@@ -113,9 +124,16 @@ export class BlockQueue {
   bio_bytes = 0;
   readonly bio_pfns: Int32Array = new Int32Array(MAX_BIO_BYTES / 512);
   bio_pages = 0;
+  /**
+   * Swap only: where the content tags of the slots lie, 4 bytes each behind the slots' bytes; and
+   * those of the pages that are being collected. -1: pages have no tags here.
+   */
+  readonly tags_at: number;
+  readonly bio_tags: Uint32Array = new Uint32Array(MAX_BIO_BYTES / 4096);
 
-  constructor(device: BlockDevice) {
+  constructor(device: BlockDevice, tags_at = -1) {
     this.device = device;
+    this.tags_at = tags_at;
   }
 
   full(): boolean {

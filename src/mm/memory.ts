@@ -48,6 +48,7 @@ import {
   PageLocked,
   PageMlocked,
   PageSwapCache,
+  PageUptodate,
   type pfn_t,
   SetPageFlag,
   trylock_page,
@@ -355,6 +356,12 @@ function do_swap_page(
     return wait;
   }
   BUG_ON(!PageSwapCache(p, page), 'do_swap_page: the page left the swap cache');
+  if (!PageUptodate(p, page)) {
+    // It could not be read. Nobody else's contents may take its place.
+    unlock_page(p, page);
+    put_page(m, page);
+    return VM_FAULT_SIGBUS;
+  }
   if (m.kernel.ksm !== undefined) {
     page = m.kernel.ksm.ksm_might_need_to_copy(m, page, vma, vpn);
     if (page < 0) return VM_FAULT_OOM;

@@ -19,6 +19,7 @@ import { BH_Async_Write, BH_Lock } from './buffer_head.ts';
 import { release_pages, rotate_reclaimable_page } from './lru.ts';
 import { type Machine, page_zone } from './mmzone.ts';
 import {
+  ClearPageFlag,
   compound_head,
   PageDirty,
   PageLocked,
@@ -69,9 +70,9 @@ const SECTOR = 512;
 /** Pages looked up together: a pagevec's worth. */
 const PAGEVEC = 14;
 
-/** Registers a device; the number goes into AddressSpace.bdev. */
-export function add_block_device(m: Machine, device: BlockDevice): number {
-  m.block_devices.push(new BlockQueue(device));
+/** Registers a device; the number goes into AddressSpace.bdev. For `tags_at` see BlockQueue. */
+export function add_block_device(m: Machine, device: BlockDevice, tags_at = -1): number {
+  m.block_devices.push(new BlockQueue(device, tags_at));
   return m.block_devices.length - 1;
 }
 
@@ -204,7 +205,11 @@ export function submit_bio(m: Machine, q: BlockQueue, building = -1): void {
   if (bytes === 0) return;
   q.bio_pages = 0;
   q.bio_bytes = 0;
-  const err = q.device.write(q.bounce.subarray(0, bytes), q.bio_offset);
+  let err = q.device.write(q.bounce.subarray(0, bytes), q.bio_offset);
+  if (q.tags_at >= 0 && err === 0) {
+    const at = q.tags_at + (q.bio_offset / 2 ** m.shape.page_shift) * 4;
+    err = q.device.write(new Uint8Array(q.bio_tags.buffer, 0, nr * 4), at);
+  }
   q.writes++;
   q.written_bytes += bytes;
   count_vm_events(m, PGPGOUT, bytes / SECTOR);
@@ -220,8 +225,14 @@ export function submit_bio(m: Machine, q: BlockQueue, building = -1): void {
   }
 }
 
+/** A page could not be written: its file says so later; a page of swap stays (page_io.c). */
 function note_write_error(m: Machine, pfn: pfn_t): void {
   SetPageFlag(m.memmap, pfn, PG_error);
+  if (PageSwapCache(m.memmap, pfn)) {
+    set_page_dirty(m, pfn);
+    ClearPageFlag(m.memmap, pfn, PG_reclaim);
+    return;
+  }
   const mapping = page_mapping(m, pfn);
   if (mapping !== null) mapping.flags |= AS_EIO;
 }
@@ -244,7 +255,9 @@ export function submit_page_write(
   if (q.bio_bytes === 0) q.bio_offset = device_offset;
   m.contents.read_page(pfn, off, q.bounce, q.bio_bytes, len);
   q.bio_bytes += len;
-  if (last) q.bio_pfns[q.bio_pages++] = pfn;
+  if (!last) return;
+  if (q.tags_at >= 0) q.bio_tags[q.bio_pages] = m.contents.get_tag(pfn);
+  q.bio_pfns[q.bio_pages++] = pfn;
 }
 
 /** Reads from a device into the queue's bounce buffer. 0 or -errno. */

@@ -2,15 +2,18 @@
  * Swap: areas with their slot maps, the swap cache, and what drops a page's swap space.
  *
  * A slot has a count of users (ptes) and a flag that the swap cache holds it. Entries are those of
- * page_table.ts: type << 28 | offset. A slot holds the content tag of the page that was written to
- * it, since anonymous pages carry tags instead of bytes. Writes take a disk's time, and the pages are
- * under write-back meanwhile; reading is done at once.
+ * page_table.ts: type << 28 | offset. What a page holds goes to the area's device and comes from
+ * there: its bytes at the slot's place, its content tag into a table behind all slots; the machine
+ * keeps nothing of it. Writes take a disk's time, and the pages are under write-back meanwhile;
+ * reading is done at once. A page that cannot be read stays without contents: who touches it gets
+ * SIGBUS. One that cannot be written stays in memory, dirty.
  * Linux: mm/swap_state.c, mm/swapfile.c, mm/page_io.c. Differs: counts go up to 16382 without
- * continuation pages; no discard, no read errors; slots are looked for on the first area with room.
+ * continuation pages; no discard; slots are looked for on the first area with room.
  */
 import { BUG_ON } from '../lib/bug.ts';
+import { is_zero } from '../lib/bytes.ts';
 import { EEXIST, EINVAL, ENOENT, ENOMEM } from '../lib/errno.ts';
-import type { BlockDevice, BlockQueue } from './block_device.ts';
+import { type BlockDevice, type BlockQueue, MemoryBlockDevice } from './block_device.ts';
 import { find_get_page, set_page_writeback } from './filemap.ts';
 import { __GFP_HIGH, __GFP_NOMEMALLOC, __GFP_NOWARN, GFP_KERNEL } from './gfp.ts';
 import { lru_add_drain, lru_cache_add_anon, put_page, release_pages } from './lru.ts';
@@ -29,7 +32,14 @@ import {
   trylock_page,
   unlock_page,
 } from './page.ts';
-import { PG_dirty, PG_locked, PG_swapbacked, PG_swapcache, PG_uptodate } from './page_flags.ts';
+import {
+  PG_dirty,
+  PG_error,
+  PG_locked,
+  PG_swapbacked,
+  PG_swapcache,
+  PG_uptodate,
+} from './page_flags.ts';
 import { MAX_SWAPFILES, swp_entry, swp_offset, swp_type } from './page_table.ts';
 import { add_block_device, submit_page_write, submit_read } from './page_writeback.ts';
 import { radix_tree_delete, radix_tree_insert, radix_tree_preload } from './radix_tree.ts';
@@ -43,31 +53,9 @@ const SWAP_MAP_BAD = 0x3fff;
 /** Free slots are looked for in runs of this many. */
 const SWAPFILE_CLUSTER = 256;
 
-/**
- * What a swap area lies on. It takes time as any disk, and keeps no bytes: the tags of the slots are
- * what anonymous pages hold.
- */
-export class SwapDevice implements BlockDevice {
-  readonly size: number;
-
-  constructor(size: number) {
-    this.size = size;
-  }
-
-  read(buf: Uint8Array, _offset: number): number {
-    buf.fill(0);
-    return 0;
-  }
-
-  write(_buf: Uint8Array, _offset: number): number {
-    return 0;
-  }
-
-  flush(): number {
-    return 0;
-  }
-
-  discard(_offset: number, _length: number): void {}
+/** Bytes of a device that has room for `slots` pages of `page_size` bytes and their tags. */
+export function swap_device_bytes(slots: number, page_size: number): number {
+  return slots * page_size + Math.ceil((slots * 4) / 4096) * 4096;
 }
 
 /** One swap area (swap.h: struct swap_info_struct). */
@@ -79,8 +67,6 @@ export class SwapInfo {
   readonly pages: number;
   readonly prio: number;
   readonly swap_map: Uint16Array;
-  /** What was written to each slot. */
-  readonly tags: Uint32Array;
   lowest_bit = 1;
   highest_bit: number;
   cluster_next = 1;
@@ -97,16 +83,21 @@ export class SwapInfo {
     this.prio = prio;
     this.swap_map = new Uint16Array(slots);
     this.swap_map[0] = SWAP_MAP_BAD;
-    this.tags = new Uint32Array(slots);
     this.highest_bit = slots - 1;
   }
 }
 
-/** Adds a swap area of `slots` pages, header included: its type, or -EINVAL (swapon). */
-export function swapon(m: Machine, path: string, slots: number): number {
+/**
+ * Adds a swap area of `slots` pages, header included, on a device of swap_device_bytes, or in memory:
+ * its type, or -EINVAL (swapon).
+ */
+export function swapon(m: Machine, path: string, slots: number, device?: BlockDevice): number {
   const type = m.swap_info.length;
   if (type >= MAX_SWAPFILES || slots < 2 || slots > 2 ** 28) return -EINVAL;
-  const bdev = add_block_device(m, new SwapDevice(slots * 2 ** m.shape.page_shift));
+  const page_size = 2 ** m.shape.page_shift;
+  const bytes = swap_device_bytes(slots, page_size);
+  if (device !== undefined && device.size < bytes) return -EINVAL;
+  const bdev = add_block_device(m, device ?? new MemoryBlockDevice(bytes), slots * page_size);
   m.swap_info.push(new SwapInfo(type, path, slots, -1 - type, bdev));
   m.nr_swap_pages += slots - 1;
   m.total_swap_pages += slots - 1;
@@ -186,7 +177,6 @@ function swap_entry_free(m: Machine, entry: number, usage: number): number {
     if (offset > si.highest_bit) si.highest_bit = offset;
     si.inuse_pages--;
     m.nr_swap_pages++;
-    si.tags[offset] = 0;
   }
   return count;
 }
@@ -384,7 +374,6 @@ export function swap_writepage(m: Machine, pfn: pfn_t): number {
   }
   const entry = m.memmap.private_[pfn]!;
   set_page_writeback(m, pfn);
-  m.swap_info[swp_type(entry)]!.tags[swp_offset(entry)] = m.contents.get_tag(pfn);
   count_vm_event(m, PSWPOUT);
   unlock_page(m.memmap, pfn);
   const size = 2 ** m.shape.page_shift;
@@ -396,15 +385,28 @@ function swap_queue(m: Machine, entry: number): BlockQueue {
   return m.block_devices[m.swap_info[swp_type(entry)]!.bdev]!;
 }
 
-/** Fills a locked page from its slot and unlocks it. */
+const tag_read = new Uint32Array(1);
+const tag_bytes = new Uint8Array(tag_read.buffer);
+
+/** Fills a locked page from its slot and unlocks it; not uptodate when that failed. */
 export function swap_readpage(m: Machine, pfn: pfn_t): void {
   const entry = m.memmap.private_[pfn]!;
   const size = 2 ** m.shape.page_shift;
-  submit_read(m, swap_queue(m, entry), swp_offset(entry) * size, size);
-  m.contents.zero_page(pfn);
-  m.contents.set_tag(pfn, m.swap_info[swp_type(entry)]!.tags[swp_offset(entry)]!);
+  const offset = swp_offset(entry);
+  const q = swap_queue(m, entry);
+  let err = submit_read(m, q, offset * size, size);
+  if (err === 0) err = q.device.read(tag_bytes, q.tags_at + offset * 4);
   count_vm_event(m, PSWPIN);
-  SetPageFlag(m.memmap, pfn, PG_uptodate);
+  if (err === 0) {
+    m.contents.zero_page(pfn);
+    // Most pages have a tag alone: their frames are to take no memory of the host.
+    if (!is_zero(q.bounce, 0, size)) m.contents.write_page(pfn, 0, q.bounce, 0, size);
+    m.contents.set_tag(pfn, tag_read[0]!);
+    SetPageFlag(m.memmap, pfn, PG_uptodate);
+  } else {
+    SetPageFlag(m.memmap, pfn, PG_error);
+    ClearPageFlag(m.memmap, pfn, PG_uptodate);
+  }
   unlock_page(m.memmap, pfn);
 }
 
@@ -467,4 +469,25 @@ export function swapin_readahead(m: Machine, entry: number, gfp: number, nid: nu
 function is_readable(si: SwapInfo, offset: number): boolean {
   const count = si.swap_map[offset]!;
   return count !== 0 && (count & ~SWAP_HAS_CACHE) !== SWAP_MAP_BAD;
+}
+
+/** Copies what the used slots of an area hold from one device to another. Throws where one fails. */
+export function copy_swap_slots(
+  m: Machine,
+  si: SwapInfo,
+  from: BlockDevice,
+  to: BlockDevice,
+): void {
+  const size = 2 ** m.shape.page_shift;
+  const { tags_at } = m.block_devices[si.bdev]!;
+  const page = new Uint8Array(size);
+  const copy = (buf: Uint8Array, offset: number): void => {
+    const failed = from.read(buf, offset) !== 0 || to.write(buf, offset) !== 0;
+    BUG_ON(failed, 'copy_swap_slots: a device failed');
+  };
+  for (let offset = 1; offset <= si.pages; offset++) {
+    if (si.swap_map[offset] === 0) continue;
+    copy(page, offset * size);
+    copy(tag_bytes, tags_at + offset * 4);
+  }
 }

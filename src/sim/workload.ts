@@ -9,7 +9,7 @@
  * page, the lower half follows from that and the address. verify_process checks them, so a page
  * that migration lost, swapped or shared wrongly is found.
  */
-import { EAGAIN, EINVAL, ENOMEM, ESRCH } from '../lib/errno.ts';
+import { EAGAIN, EINVAL, EIO, ENOMEM, ESRCH } from '../lib/errno.ts';
 import type { Job } from '../lib/kthread.ts';
 import {
   create_process,
@@ -45,7 +45,7 @@ import {
 } from '../mm/mmap.ts';
 import type { Machine } from '../mm/mmzone.ts';
 import { PageAnon } from '../mm/page.ts';
-import { next_mapped, pte_pfn, pte_present, pte_table } from '../mm/page_table.ts';
+import { get_pte, next_mapped, pte_pfn, pte_present, pte_table } from '../mm/page_table.ts';
 
 export const WORKLOAD_HELP = `# Write a line here to start a simulated process; read the file to get its pid.
 # A line is one or more steps, separated by +, and options of the form key=value.
@@ -60,7 +60,8 @@ export const WORKLOAD_HELP = `# Write a line here to start a simulated process; 
 #   huge COUNT     huge pages of the default size, all promised; touch=N of them (default all)
 #   free PATTERN   gives pages of the last region back (madvise), as pattern= does
 #   write          writes every present page of the last region again
-#   verify         fails with EIO unless every page of the process holds what was written
+#   verify         fails with EIO unless every page of the process holds what was written;
+#                  reads what is swapped out
 #   exec           throws the address space away, as a new program does
 #   fork STEP      does the step, then forks children=N (default 1); each child writes cow=PCT percent
 # sizes: bytes, or with K, M, G, or p for pages
@@ -274,36 +275,68 @@ export interface Verified {
   first_bad: vpn_t | -1;
 }
 
+/** Areas that hold what workloads write: anonymous ones and shared memory, without the stack. */
+function verifiable(task: Task): VmArea[] {
+  const mm = task.mm;
+  if (mm === null) return [];
+  return mm.mmap.filter(
+    (vma) => (vma.vm_file === null || is_shmem(vma)) && vma.vm_end <= mm.start_stack,
+  );
+}
+
+const is_shmem = (vma: VmArea): boolean => vma.vm_file?.mapping.a_ops.name === 'shmem';
+
+/** Looks at one page, if it is present and holds what was written to it. */
+function verify_page(m: Machine, task: Task, vma: VmArea, vpn: vpn_t, found: Verified): void {
+  const pte = get_pte(task.mm!, vpn);
+  if (!pte_present(pte) || pte_pfn(pte) === m.zero_pfn) return;
+  const shared = is_shmem(vma);
+  if (!shared && !PageAnon(m.memmap, pte_pfn(pte))) return;
+  const tag = m.contents.get_tag(pte_pfn(pte));
+  found.checked++;
+  const writer = tag >>> 16;
+  const known = shared || task.lineage.includes(writer);
+  if (known && tag === workload_tag(writer, vpn)) return;
+  if (writer === SAME_WRITER && tag === content_of(task, vpn)) return;
+  if (found.bad++ === 0) found.first_bad = vpn;
+}
+
 /**
  * Looks at every present page of a process that is anonymous or shared memory: it must hold what this
  * process, or one that it was forked from, wrote there (shared: any process). Nothing is faulted in.
  */
 export function verify_process(m: Machine, task: Task): Verified {
   const found: Verified = { checked: 0, bad: 0, first_bad: -1 };
-  const mm = task.mm;
-  if (mm === null) return found;
-  for (const vma of mm.mmap) {
-    // The page of arguments on the stack is nobody's test data.
-    const shared = vma.vm_file?.mapping.a_ops.name === 'shmem';
-    if ((vma.vm_file !== null && !shared) || vma.vm_end > mm.start_stack) continue;
-    for (
-      let vpn = next_mapped(mm, vma.vm_start, vma.vm_end);
-      vpn < vma.vm_end;
-      vpn = next_mapped(mm, vpn + 1, vma.vm_end)
-    ) {
-      const pte = pte_table(mm, vpn)!.ptes![vpn & 511]!;
-      if (!pte_present(pte) || pte_pfn(pte) === m.zero_pfn) continue;
-      if (!shared && !PageAnon(m.memmap, pte_pfn(pte))) continue;
-      const tag = m.contents.get_tag(pte_pfn(pte));
-      found.checked++;
-      const writer = tag >>> 16;
-      const known = shared || task.lineage.includes(writer);
-      if (known && tag === workload_tag(writer, vpn)) continue;
-      if (writer === SAME_WRITER && tag === content_of(task, vpn)) continue;
-      if (found.bad++ === 0) found.first_bad = vpn;
+  for (const vma of verifiable(task)) {
+    const { vm_end } = vma;
+    let vpn = next_mapped(task.mm!, vma.vm_start, vm_end);
+    for (; vpn < vm_end; vpn = next_mapped(task.mm!, vpn + 1, vm_end)) {
+      verify_page(m, task, vma, vpn, found);
     }
   }
   return found;
+}
+
+/** The same as a process itself does it: pages that are swapped out are read back. */
+function* verify_all(m: Machine, task: Task): Job<void> {
+  const found: Verified = { checked: 0, bad: 0, first_bad: -1 };
+  for (const vma of verifiable(task)) {
+    const { vm_end } = vma;
+    let vpn = next_mapped(task.mm!, vma.vm_start, vm_end);
+    for (; vpn < vm_end; vpn = next_mapped(task.mm!, vpn + 1, vm_end)) {
+      // Only who has memory that was swapped out changes anything by looking.
+      const pte = get_pte(task.mm!, vpn);
+      if (pte !== 0 && !pte_present(pte)) yield* access(m, task, vpn, false, 'verify');
+      verify_page(m, task, vma, vpn, found);
+      if (vpn % SLICE !== SLICE - 1) continue;
+      yield;
+      check_alive(m, task);
+    }
+  }
+  const { checked, bad, first_bad } = found;
+  if (bad === 0) return;
+  const where = `the first at page 0x${first_bad.toString(16)}`;
+  throw new SpecError(EIO, `verify: ${bad} of ${checked} pages are wrong, ${where}`);
 }
 
 // ---- running
@@ -465,12 +498,9 @@ function* run_step(
       task.lineage = [task.pid];
       return null;
     }
-    case 'verify': {
-      const { checked, bad, first_bad } = verify_process(m, task);
-      if (bad === 0) return last;
-      const where = `the first at page 0x${first_bad.toString(16)}`;
-      throw new SpecError(5, `verify: ${bad} of ${checked} pages are wrong, ${where}`);
-    }
+    case 'verify':
+      yield* verify_all(m, task);
+      return last;
     default: // write, free
       if (last === null) throw new SpecError(EINVAL, `${step.kind}: the process has no memory yet`);
   }

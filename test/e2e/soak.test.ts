@@ -34,11 +34,13 @@ it(`fio verifies four times ${MEMORY_MIB} MiB`, { skip: noFio, timeout }, async 
      while kill -0 $fio 2>/dev/null; do
        echo 1 > mnt/proc/sys/vm/compact_memory; compactions=$((compactions + 1))
        echo $((compactions % 4 * 3)) > mnt/proc/sys/vm/nr_hugepages
-       echo "pid=$pid write" > $spawn || echo "write failed"
        echo "pid=$pid verify" > $spawn || echo "verify failed"
+       echo "pid=$pid write" > $spawn || echo "write failed"
        sleep 0.05
      done
-     wait $fio; status=$?; cat fio.out; echo "compactions $compactions"
+     wait $fio; status=$?
+     echo "pid=$pid verify" > $spawn || echo "verify failed"
+     cat fio.out; echo "compactions $compactions"
      echo 0 > mnt/proc/sys/vm/nr_hugepages
      cat mnt/proc/vmstat; exit $status`,
     { timeout: timeout - 10_000 },

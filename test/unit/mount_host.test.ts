@@ -6,8 +6,10 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { it, type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import type { MountOptions } from '../../mount/config.ts';
 import { formatSize, parseKernel, parseSeed, parseSize } from '../../mount/config.ts';
 import { HostDisk } from '../../mount/host_disk.ts';
+import { swapBytes } from '../../mount/machine.ts';
 import { canonicalMountPoint, parseMountinfo } from '../../mount/mountinfo.ts';
 import { alignOffset, discard, hasAddon, setCloexec, umount } from '../../mount/native.ts';
 import { bootId, isAlive, type ServerRecord, startTimeOf } from '../../mount/runtime.ts';
@@ -99,6 +101,34 @@ it('a host disk is sparse, keeps data, and gives ranges back', (t) => {
   assert.equal(again.read(read, (1 << 30) - PAGE), 0);
   assert.deepEqual(read, page);
   again.close();
+});
+
+it('the swap area lies at the end of the host file', (t) => {
+  const path = join(tempDir(t), 'disk');
+  const options = { pageSize: PAGE, swap: 64 * PAGE } as MountOptions;
+  const bytes = swapBytes(options);
+  assert.equal(bytes, 64 * PAGE + PAGE);
+  const disk = new HostDisk(path, 1 << 20, bytes);
+  assert.equal(disk.size, 1 << 20);
+  assert.equal(statSync(path).size, (1 << 20) + bytes);
+  const swap = disk.swap!;
+  assert.equal(swap.size, bytes);
+  const page = new Uint8Array(PAGE).fill(7);
+  assert.equal(swap.write(page, 3 * PAGE), 0);
+  disk.close();
+  const again = new HostDisk(path, undefined, bytes);
+  assert.equal(again.size, 1 << 20);
+  const read = new Uint8Array(PAGE);
+  assert.equal(again.read(read, (1 << 20) + 3 * PAGE), 0);
+  assert.deepEqual(read, page);
+  assert.equal(again.swap!.read(read, 4 * PAGE), 0);
+  assert.deepEqual(read, new Uint8Array(PAGE));
+  again.close();
+  assert.throws(
+    () => new HostDisk(path, undefined, 1 << 22),
+    /too small for 4194304 bytes of swap/,
+  );
+  assert.equal(swapBytes({ pageSize: PAGE } as MountOptions), 0);
 });
 
 it('a temporary disk has no name', (t) => {

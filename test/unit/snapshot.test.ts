@@ -15,9 +15,11 @@ import {
   save_snapshot,
 } from '../../src/lib/snapshot.ts';
 import { advance_clock, boot } from '../../src/machine.ts';
-import { MemoryBlockDevice } from '../../src/mm/block_device.ts';
+import { type BlockDevice, MemoryBlockDevice } from '../../src/mm/block_device.ts';
 import { debug_vm } from '../../src/mm/debug_vm.ts';
 import type { Machine } from '../../src/mm/mmzone.ts';
+import { swap_device_bytes } from '../../src/mm/swap_state.ts';
+import { PSWPIN, PSWPOUT } from '../../src/mm/vmstat.ts';
 import { mount_root } from '../../src/mount_root.ts';
 import { fork_machine, load_machine, save_machine, state_hash } from '../../src/snapshot.ts';
 
@@ -80,6 +82,59 @@ test('a restored machine and a forked one go on as the original does', () => {
   }
   assert.equal(state_hash(restored), state_hash(m));
   assert.equal(state_hash(forked), state_hash(m));
+});
+
+/** A device that is not in the machine's state, as a host file is not. */
+class OutsideDevice implements BlockDevice {
+  readonly inner: MemoryBlockDevice;
+  readonly size: number;
+
+  constructor(size: number) {
+    this.size = size;
+    this.inner = new MemoryBlockDevice(size);
+  }
+  read(buf: Uint8Array, offset: number): number {
+    return this.inner.read(buf, offset);
+  }
+  write(buf: Uint8Array, offset: number): number {
+    return this.inner.write(buf, offset);
+  }
+  flush(): number {
+    return 0;
+  }
+  discard(): void {}
+}
+
+test('what is swapped out to a host file is saved with the machine, and read back', () => {
+  const swap = 96 * 2 ** 20;
+  const outside = (): OutsideDevice => new OutsideDevice(swap_device_bytes(swap / 4096, 4096));
+  const device = outside();
+  const m = boot({ memory: 64 * 2 ** 20, swap, swap_device: device });
+  const spawn = (machine: Machine, text: string): void =>
+    write(at(mount_root(machine), 'sys/kernel/debug/pageblock/spawn'), Buffer.from(text));
+  spawn(m, 'anon 100M name=large');
+  const pid = m.spawn.pids[0]!;
+  assert.ok(m.vm_events[PSWPOUT]! > 5000);
+  const hash = state_hash(m);
+  const saved = save_machine(m);
+  const forked = fork_machine(m);
+  const device2 = outside();
+  const restored = load_machine(saved, [device2]);
+  assert.equal(state_hash(restored), hash);
+  assert.equal(state_hash(forked), hash);
+  // The device of the first machine is of no use to the others.
+  device.inner.read_error = 5;
+  for (const machine of [forked, restored]) {
+    spawn(machine, `pid=${pid} verify`);
+    assert.ok(machine.vm_events[PSWPIN]! > 5000);
+    debug_vm(machine);
+  }
+  assert.equal(state_hash(restored), state_hash(forked));
+  assert.equal(restored.block_devices[0]!.device, device2);
+  // A bit of what is swapped out is a bit of the state.
+  device.inner.read_error = 0;
+  device.write(Uint8Array.of(0xff), 4096 * 5000);
+  assert.notEqual(state_hash(m), hash);
 });
 
 test('one changed bit anywhere changes the hash', () => {

@@ -1,8 +1,10 @@
 /** Swap areas, the swap cache, and pages that go out and come back with their contents. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { EINVAL } from '../../src/lib/errno.ts';
+import { EINVAL, EIO } from '../../src/lib/errno.ts';
+import { run_job } from '../../src/lib/kthread.ts';
 import { Prng } from '../../src/lib/prng.ts';
+import { MemoryBlockDevice } from '../../src/mm/block_device.ts';
 import { debug_vm } from '../../src/mm/debug_vm.ts';
 import { do_exit } from '../../src/mm/fork.ts';
 import {
@@ -15,7 +17,7 @@ import { do_madvise, MADV_DONTNEED } from '../../src/mm/madvise.ts';
 import { read_tag, write_tag } from '../../src/mm/memory.ts';
 import { MM_ANONPAGES, MM_SWAPENTS, type Task } from '../../src/mm/mm_types.ts';
 import type { Machine } from '../../src/mm/mmzone.ts';
-import { PageSwapCache, trylock_page, unlock_page } from '../../src/mm/page.ts';
+import { PageDirty, PageSwapCache, trylock_page, unlock_page } from '../../src/mm/page.ts';
 import {
   get_pte,
   pte_present,
@@ -30,6 +32,7 @@ import {
   delete_from_swap_cache,
   get_swap_page,
   lookup_swap_cache,
+  swap_device_bytes,
   swap_duplicate,
   swap_free,
   swap_writepage,
@@ -37,6 +40,8 @@ import {
   swapon,
 } from '../../src/mm/swap_state.ts';
 import { PGMAJFAULT, PSWPIN, PSWPOUT } from '../../src/mm/vmstat.ts';
+import { open_for_map } from '../../src/sim/open_for_map.ts';
+import { spawn_workload } from '../../src/sim/workload.ts';
 import { fill, fork, frame, map_anon, migrate, process, small_machine } from './process_machine.ts';
 
 /** Writes a mapped page out and frees its frame, as reclaim does. */
@@ -218,4 +223,105 @@ test('random swapping, forks, writes and migrations: every process reads what it
     console.error(`SEED=${seed} repeats this`);
     throw error;
   }
+});
+
+test('contents lie on the device alone: bytes at the slot, the tag in the table behind them', () => {
+  const slots = 64;
+  const device = new MemoryBlockDevice(swap_device_bytes(slots, 4096));
+  const m = small_machine();
+  assert.equal(swapon(m, '/dev/vdb', slots + 1, device), -EINVAL, 'too small');
+  assert.equal(swapon(m, '/dev/vdb', slots, device), 0);
+  const a = process(m);
+  const vpn = map_anon(m, a, 2);
+  fill(m, a, vpn, 2, 700);
+  m.contents.write_page(frame(a, vpn), 100, Uint8Array.of(1, 2, 3), 0, 3);
+  for (let i = 0; i < 2; i++) swap_out(m, frame(a, vpn + i));
+  const read = (offset: number, length: number): number[] => {
+    const buf = new Uint8Array(length);
+    assert.equal(device.read(buf, offset), 0);
+    return [...buf];
+  };
+  const at = swp_offset(entry_of(a, vpn));
+  assert.deepEqual(read(at * 4096 + 99, 5), [0, 1, 2, 3, 0]);
+  assert.deepEqual(read(slots * 4096 + at * 4, 4), [700 % 256, 700 >> 8, 0, 0]);
+  assert.equal(read_tag(m, a, vpn), 700);
+  const bytes = new Uint8Array(5);
+  m.contents.read_page(frame(a, vpn), 99, bytes, 0, 5);
+  assert.deepEqual([...bytes], [0, 1, 2, 3, 0]);
+});
+
+test('what the device changes, the process sees', () => {
+  const device = new MemoryBlockDevice(swap_device_bytes(64, 4096));
+  const m = small_machine();
+  swapon(m, '/dev/vdb', 64, device);
+  assert.equal(run_job(spawn_workload(m, 'anon 4p name=victim', open_for_map)), 0);
+  const pid = m.spawn.pids[0]!;
+  const task = m.tasks.get(pid)!;
+  const verify = (): number => run_job(spawn_workload(m, `pid=${pid} verify`, open_for_map));
+  const area = task.mm!.mmap.find((vma) => vma.vm_file === null)!;
+  for (let i = 0; i < 4; i++) swap_out(m, frame(task, area.vm_start + i));
+  assert.equal(verify(), 0);
+  assert.equal(m.contents.nr_touched(), 0, 'tags alone take no bytes');
+  for (let i = 0; i < 4; i++) swap_out(m, frame(task, area.vm_start + i));
+  const table = 64 * 4096 + swp_offset(entry_of(task, area.vm_start + 2)) * 4;
+  const tag = new Uint8Array(4);
+  device.read(tag, table);
+  device.write(Uint8Array.of(tag[0]! ^ 1), table);
+  assert.equal(verify(), -EIO);
+  assert.match(m.spawn.error, /^verify: 1 of 4 pages are wrong/);
+  assert.equal(write_tag(m, task, area.vm_start + 2, 0), 0);
+  const right = new DataView(tag.buffer).getUint32(0, true);
+  assert.equal(write_tag(m, task, area.vm_start + 2, right), 0);
+  assert.equal(verify(), 0);
+  debug_vm(m);
+});
+
+test('a slot that cannot be read is SIGBUS, and right again when it can', () => {
+  const device = new MemoryBlockDevice(swap_device_bytes(64, 4096));
+  const m = small_machine();
+  swapon(m, '/dev/vdb', 64, device);
+  const a = process(m);
+  const vpn = map_anon(m, a, 1);
+  fill(m, a, vpn, 1, 5);
+  swap_out(m, frame(a, vpn));
+  const entry = entry_of(a, vpn);
+  device.read_error = 5;
+  assert.equal(read_tag(m, a, vpn), -EIO);
+  assert.equal(write_tag(m, a, vpn, 6), -EIO);
+  debug_vm(m);
+  device.read_error = 0;
+  // The page without contents stays in the cache until reclaim drops it.
+  assert.equal(read_tag(m, a, vpn), -EIO);
+  lru_add_drain_all(m);
+  const cached = lookup_swap_cache(m, entry);
+  assert.ok(trylock_page(m.memmap, cached));
+  delete_from_swap_cache(m, cached);
+  unlock_page(m.memmap, cached);
+  put_page(m, cached);
+  lru_add_drain_all(m);
+  assert.equal(read_tag(m, a, vpn), 5);
+  debug_vm(m);
+});
+
+test('a page that cannot be written stays dirty in memory', () => {
+  const device = new MemoryBlockDevice(swap_device_bytes(64, 4096));
+  const m = small_machine();
+  swapon(m, '/dev/vdb', 64, device);
+  const a = process(m);
+  const vpn = map_anon(m, a, 1);
+  fill(m, a, vpn, 1, 5);
+  lru_add_drain_all(m);
+  const pfn = frame(a, vpn);
+  device.write_error = 5;
+  assert.ok(trylock_page(m.memmap, pfn));
+  assert.ok(add_to_swap(m, pfn));
+  assert.equal(try_to_unmap(m, pfn, TTU_UNMAP | TTU_IGNORE_ACCESS), SWAP_SUCCESS);
+  assert.ok(clear_page_dirty_for_io(m, pfn));
+  assert.equal(swap_writepage(m, pfn), 0);
+  wait_on_page_writeback(m, pfn);
+  assert.ok(PageDirty(m.memmap, pfn) && PageSwapCache(m.memmap, pfn));
+  device.write_error = 0;
+  assert.equal(read_tag(m, a, vpn), 5);
+  assert.equal(m.vm_events[PSWPIN], 0);
+  debug_vm(m);
 });
