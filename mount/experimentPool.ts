@@ -1,16 +1,16 @@
 /**
  * Spreads the runs of an experiment over processors, and keeps what is done.
  *
- * Each worker thread gets one run at a time. Every result is appended to a journal, one line of JSON
- * a run, under a key of the program's own code: what was interrupted goes on where it stopped, and
- * results of other versions are not taken for ours.
+ * piscina's worker threads take one run at a time. Every result is appended to a journal, one line of
+ * JSON a run, under a key of the code that runs depend on: what was interrupted, however rudely, goes
+ * on where it stopped, and results of other versions are not taken for ours.
  */
 import { createHash } from 'node:crypto';
-import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Worker } from 'node:worker_threads';
+import { Piscina } from 'piscina';
 import type { Cell, Run } from '../src/sim/experiment.ts';
 import { cell_name } from '../src/sim/experiment_tables.ts';
 import { Failure } from './transport.ts';
@@ -27,19 +27,30 @@ export interface Done {
 }
 
 const HERE = dirname(fileURLToPath(import.meta.url));
+const WORKER = join(HERE, 'experimentWorker.js');
 
 export function taskKey(task: Task): string {
   return `${cell_name(task.cell)} ${task.seed}`;
 }
 
-/** A hash of all compiled code that a run depends on. */
+/** A file of compiled code and all that it imports by relative paths, in the order of their paths. */
+export function importsOf(file: string): string[] {
+  const found = new Set<string>();
+  const open = [file];
+  for (let path = open.pop(); path !== undefined; path = open.pop()) {
+    if (found.has(path)) continue;
+    found.add(path);
+    for (const [, name] of readFileSync(path, 'utf8').matchAll(/from '(\.{1,2}\/[^']+)'/g)) {
+      open.push(resolve(dirname(path), name!));
+    }
+  }
+  return [...found].sort();
+}
+
+/** A hash of all compiled code that a run depends on; not of what only shows runs. */
 function codeVersion(): string {
   const hash = createHash('sha256');
-  const src = join(HERE, '..', 'src');
-  const files = readdirSync(src, { recursive: true, encoding: 'utf8' });
-  for (const file of files.filter((name) => name.endsWith('.js')).sort()) {
-    hash.update(file).update(readFileSync(join(src, file)));
-  }
+  for (const path of importsOf(WORKER)) hash.update(readFileSync(path));
   return hash.digest('hex').slice(0, 16);
 }
 
@@ -59,10 +70,24 @@ export function readJournal(path: string): Map<string, Done> {
       const entry = JSON.parse(line) as Done;
       done.set(taskKey({ cell: entry.run.cell, seed: entry.run.seed }), entry);
     } catch {
-      // The last line of an interrupted run.
+      // The line at which a run was killed.
     }
   }
   return done;
+}
+
+/** Makes the journal ready to be appended to: a line that was cut off must not spoil the next one. */
+function openJournal(path: string): void {
+  try {
+    mkdirSync(dirname(path), { recursive: true });
+    const text = existsSync(path) ? readFileSync(path, 'utf8') : '';
+    appendFileSync(path, text === '' || text.endsWith('\n') ? '' : '\n');
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw new Failure(
+      `cannot write ${path} (${code}): set XDG_CACHE_HOME to a directory that you may write to`,
+    );
+  }
 }
 
 /** Runs all tasks on `jobs` threads; `onDone` is called after each. Returns them in task order. */
@@ -83,38 +108,30 @@ export async function runAll(
       onDone(done, true);
     }
   }
-  if (journal !== undefined && open.length > 0) mkdirSync(dirname(journal), { recursive: true });
-  await new Promise<void>((resolve, reject) => {
-    let alive = 0;
-    const workers: Worker[] = [];
-    const fail = (error: Error): void => {
-      for (const worker of workers) void worker.terminate();
-      reject(new Failure(`an experiment failed: ${error.message}`));
-    };
-    const start = (): void => {
-      const worker = new Worker(new URL('./experimentWorker.js', import.meta.url));
-      workers.push(worker);
-      alive++;
-      const next = (): void => {
-        const task = open.shift();
-        if (task !== undefined) worker.postMessage(task);
-        else void worker.terminate();
-      };
-      worker.on('message', (done: Done) => {
-        const { cell, seed } = done.run;
-        results.set(taskKey({ cell, seed }), done);
-        if (journal !== undefined) appendFileSync(journal, JSON.stringify(done) + '\n');
-        onDone(done, false);
-        next();
-      });
-      worker.on('error', fail);
-      worker.on('exit', () => {
-        if (--alive === 0) resolve();
-      });
-      next();
-    };
-    if (open.length === 0) resolve();
-    for (let i = 0; i < Math.min(jobs, open.length); i++) start();
-  });
+  if (open.length > 0) {
+    if (journal !== undefined) openJournal(journal);
+    const threads = Math.min(jobs, open.length);
+    const pool = new Piscina({
+      filename: WORKER,
+      minThreads: threads,
+      maxThreads: threads,
+      // The longest wait is for the last run of a sweep, not for a thread to wake up.
+      atomics: 'disabled',
+    });
+    try {
+      await Promise.all(
+        open.map(async (task) => {
+          const done = (await pool.run(task)) as Done;
+          results.set(taskKey(task), done);
+          if (journal !== undefined) appendFileSync(journal, JSON.stringify(done) + '\n');
+          onDone(done, false);
+        }),
+      );
+    } catch (error) {
+      throw new Failure(`an experiment failed: ${(error as Error).message}`);
+    } finally {
+      await pool.destroy();
+    }
+  }
   return tasks.map((task) => results.get(taskKey(task))!.run);
 }

@@ -1,11 +1,10 @@
 /**
- * One processor's share of an experiment: takes runs from the main thread and sends their results.
+ * One processor's share of an experiment: what a thread of the pool does with a run.
  */
-import { parentPort } from 'node:worker_threads';
 import { type Cell, run_experiment } from '../src/sim/experiment.ts';
 
-parentPort?.on('message', (task: { cell: Cell; seed: number }) => {
+export default function runTask(task: { cell: Cell; seed: number }): unknown {
   const start = performance.now();
   const run = run_experiment(task.cell, task.seed);
-  parentPort?.postMessage({ run, seconds: (performance.now() - start) / 1000 });
-});
+  return { run, seconds: (performance.now() - start) / 1000 };
+}

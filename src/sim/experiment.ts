@@ -8,13 +8,18 @@
  */
 import type { MachineName } from '../arch.ts';
 import { type AtRestOptions, at_rest } from './experiment_at_rest.ts';
+import { type NoRegressionOptions, no_regression } from './experiment_no_regression.ts';
 import { type UnderLoadOptions, under_load } from './experiment_under_load.ts';
 import type { ZoneScan } from './experiment_watch.ts';
 
-export type ExperimentName = 'hugepages-at-rest' | 'hugepages-under-load';
+export type ExperimentName = 'hugepages-at-rest' | 'no-regression' | 'hugepages-under-load';
 export type Setup = 'recorded' | 'published';
 
-export const EXPERIMENTS: readonly ExperimentName[] = ['hugepages-at-rest', 'hugepages-under-load'];
+export const EXPERIMENTS: readonly ExperimentName[] = [
+  'hugepages-at-rest',
+  'no-regression',
+  'hugepages-under-load',
+];
 export const MACHINES: readonly MachineName[] = ['x86', 'x86_64', 'ppc64'];
 export const SETUPS: readonly Setup[] = ['recorded', 'published'];
 
@@ -106,10 +111,26 @@ export function under_load_options(cell: Cell, seed: number): UnderLoadOptions {
   };
 }
 
+/** A small machine, so that its benchmarks fill it: their sizes follow from memory's. */
+export function no_regression_options(cell: Cell, seed: number): NoRegressionOptions {
+  return {
+    machine: cell.machine,
+    compaction: cell.compaction,
+    seed,
+    memory: 192 * MIB,
+    swap: 256 * MIB,
+    daemons: 10,
+  };
+}
+
 /** Runs one cell with one seed. */
 export function run_experiment(cell: Cell, seed: number): Run {
-  if (cell.experiment === 'hugepages-at-rest') {
-    return { cell, seed, ...at_rest(at_rest_options(cell, seed)) };
+  switch (cell.experiment) {
+    case 'hugepages-at-rest':
+      return { cell, seed, ...at_rest(at_rest_options(cell, seed)) };
+    case 'no-regression':
+      return { cell, seed, ...no_regression(no_regression_options(cell, seed)) };
+    case 'hugepages-under-load':
+      return { cell, seed, ...under_load(under_load_options(cell, seed)) };
   }
-  return { cell, seed, ...under_load(under_load_options(cell, seed)) };
 }

@@ -1,11 +1,13 @@
 /**
- * The figures to compare with, statistics over seeds, and tables as plain text.
+ * The figures to compare with, what is met of them, and tables, as data and as plain text.
  *
  * Recorded: golden t1, t1-i386pae (the means of what is stated in their README and in section 18 of
  * the reference). Published: memory compaction, 2010. A figure is met when it lies within the
  * stated tolerance of the figure to compare with; nothing else is judged here.
  */
 import type { Cell, Run } from './experiment.ts';
+import { deviation, differs, mean, rank_sum, SIGNIFICANCE } from './statistics.ts';
+import { ORDINARY_NAMES } from './workloads/ordinary.ts';
 
 /** What is known of a cell; lists are single runs. */
 export interface Reference {
@@ -83,46 +85,6 @@ export function reference_of(cell: Cell): Reference | undefined {
   return REFERENCES[cell_name(cell)];
 }
 
-export function mean(values: readonly number[]): number {
-  let sum = 0;
-  for (const v of values) sum += v;
-  return values.length === 0 ? Number.NaN : sum / values.length;
-}
-
-/** Sample standard deviation; 0 for a single value. */
-export function deviation(values: readonly number[]): number {
-  if (values.length < 2) return 0;
-  const center = mean(values);
-  let sum = 0;
-  for (const v of values) sum += (v - center) ** 2;
-  return Math.sqrt(sum / (values.length - 1));
-}
-
-/**
- * Whether two samples differ significantly at 5 %: the rank sum test with ties, normal
- * approximation. False with fewer than four values on a side, where it cannot tell.
- */
-export function differs(a: readonly number[], b: readonly number[]): boolean {
-  if (a.length < 4 || b.length < 4) return false;
-  const all = [...a.map((v) => ({ v, a: true })), ...b.map((v) => ({ v, a: false }))];
-  all.sort((x, y) => x.v - y.v);
-  const n = all.length;
-  let rank_sum = 0;
-  let ties = 0;
-  for (let i = 0; i < n; ) {
-    let end = i;
-    while (end < n && all[end]!.v === all[i]!.v) end++;
-    const rank = (i + end + 1) / 2;
-    for (let k = i; k < end; k++) if (all[k]!.a) rank_sum += rank;
-    ties += (end - i) ** 3 - (end - i);
-    i = end;
-  }
-  const expected = (a.length * (n + 1)) / 2;
-  const variance = ((a.length * b.length) / 12) * (n + 1 - ties / (n * (n - 1)));
-  if (variance === 0) return false;
-  return Math.abs(rank_sum - expected) / Math.sqrt(variance) > 1.96;
-}
-
 /** One judged figure. */
 export interface Verdict {
   readonly what: string;
@@ -143,6 +105,9 @@ function within_factor(ours: number, theirs: number, factor: number): boolean {
  * within 3 points.
  */
 export function judge(vanilla: readonly Run[], compaction: readonly Run[]): Verdict[] {
+  if ((vanilla[0] ?? compaction[0])?.cell.experiment === 'no-regression') {
+    return judge_no_regression(vanilla, compaction);
+  }
   const verdicts: Verdict[] = [];
   const of = (runs: readonly Run[], name: string): number =>
     mean(runs.map((r) => r.total[name] ?? 0));
@@ -204,6 +169,44 @@ export function judge(vanilla: readonly Run[], compaction: readonly Run[]): Verd
   return verdicts;
 }
 
+/** What is compared of each benchmark of the second test: the clock's milliseconds, and counters. */
+const ORDINARY_COLUMNS: readonly (readonly [string, string])[] = [
+  ['virtual ms', 'ms'],
+  ['pages allocated', 'allocations'],
+  ['pages scanned', 'scanned'],
+  ['direct reclaims', 'direct_reclaims'],
+];
+
+/** One value of each run: a benchmark's time or work. */
+export function ordinary_values(runs: readonly Run[], name: string, what: string): number[] {
+  const values: number[] = [];
+  for (const run of runs) {
+    const step = run.steps.find((s) => s.name === name);
+    if (step === undefined) continue;
+    const count = (key: string): number => step.counters[key] ?? 0;
+    if (what === 'ms') values.push(step.ms);
+    else if (what === 'scanned') values.push(count('scanned_kswapd') + count('scanned_direct'));
+    else values.push(count(what));
+  }
+  return values;
+}
+
+function judge_no_regression(vanilla: readonly Run[], compaction: readonly Run[]): Verdict[] {
+  const verdicts: Verdict[] = [];
+  const compare = (what: string, a: readonly number[], b: readonly number[]): void => {
+    if (a.length === 0 || b.length === 0) return;
+    const rule = 'no significant difference';
+    verdicts.push({ what, ours: mean(b), theirs: mean(a), rule, met: !differs(a, b) });
+  };
+  for (const name of ORDINARY_NAMES) {
+    const time = (runs: readonly Run[]): number[] => ordinary_values(runs, name, 'ms');
+    compare(`${name}: virtual ms, compaction against vanilla`, time(vanilla), time(compaction));
+  }
+  const pages = (runs: readonly Run[]): number[] => runs.map((r) => r.total['allocations'] ?? 0);
+  compare('all: pages allocated, compaction against vanilla', pages(vanilla), pages(compaction));
+  return verdicts;
+}
+
 const COLUMNS: readonly (readonly [string, string])[] = [
   ['direct steals', 'direct_steals'],
   ['direct reclaims', 'direct_reclaims'],
@@ -211,15 +214,201 @@ const COLUMNS: readonly (readonly [string, string])[] = [
   ['pages moved', 'pages_moved'],
 ];
 
-function cell_text(values: readonly number[]): string {
+/** The two configurations of an experiment on a machine, in a set-up. */
+export interface Group {
+  readonly cell: Cell;
+  readonly vanilla: readonly Run[];
+  readonly compaction: readonly Run[];
+}
+
+/** A group's table: rows of ours and theirs, what is met, and sentences below it. */
+export interface GroupTable {
+  /** The options of the command that runs this group. */
+  readonly name: string;
+  readonly columns: readonly string[];
+  readonly rows: readonly (readonly string[])[];
+  readonly verdicts: readonly Verdict[];
+  readonly remarks: readonly string[];
+}
+
+export function groups_of(runs: readonly Run[]): Group[] {
+  const groups = new Map<string, { cell: Cell; vanilla: Run[]; compaction: Run[] }>();
+  for (const run of runs) {
+    const { experiment, machine, setup } = run.cell;
+    const name = `${experiment} ${setup} ${machine}`;
+    let group = groups.get(name);
+    if (group === undefined) {
+      group = { cell: run.cell, vanilla: [], compaction: [] };
+      groups.set(name, group);
+    }
+    (run.cell.compaction ? group.compaction : group.vanilla).push(run);
+  }
+  return [...groups.values()];
+}
+
+/** Mean and deviation over the seeds, or the only value. */
+export function cell_text(values: readonly number[]): string {
+  if (values.length === 0) return '-';
+  const center = mean(values);
   const spread = deviation(values);
-  const text = mean(values).toFixed(mean(values) < 10 ? 1 : 0);
+  const text = center.toFixed(center !== 0 && center < 10 ? 1 : 0);
   return spread === 0 ? text : `${text} ± ${spread.toFixed(spread < 10 ? 1 : 0)}`;
 }
 
 function reference_text(values: readonly number[] | undefined): string {
   if (values === undefined) return '-';
   return values.length === 1 ? String(values[0]) : cell_text(values);
+}
+
+/** A probability as one reads it. */
+export function probability_text(p: number): string {
+  if (p < 0.001) return 'p < 0.001';
+  return `p = ${p.toFixed(p < 0.1 ? 3 : 2)}`;
+}
+
+/** Whether two samples differ, in words; the test is statistics.ts's. */
+function difference_text(what: string, a: readonly number[], b: readonly number[]): string {
+  const p = rank_sum(a, b);
+  const verb = p < SIGNIFICANCE ? 'differ' : 'do not differ';
+  return `The configurations' ${what} ${verb} significantly (exact rank sum test, ${probability_text(p)}).`;
+}
+
+export function group_table(group: Group): GroupTable {
+  const { cell, vanilla, compaction } = group;
+  const setup = cell.experiment === 'no-regression' ? '' : ` --setup ${cell.setup}`;
+  const name = `${cell.experiment} --machine ${cell.machine}${setup}`;
+  const verdicts = judge(vanilla, compaction);
+  if (cell.experiment === 'no-regression') return { name, verdicts, ...ordinary_table(group) };
+  const rows: string[][] = [];
+  const remarks: string[] = [];
+  for (const part of [vanilla, compaction]) {
+    const first = part[0];
+    if (first === undefined) continue;
+    rows.push([
+      `${configuration(first.cell)}, ours`,
+      cell_text(part.map((r) => r.got)),
+      String(first.attempted),
+      percent_text(part.map((r) => (r.got * 100) / r.attempted)),
+      ...COLUMNS.map(([, key]) => cell_text(part.map((r) => r.total[key] ?? 0))),
+      String(part.length),
+    ]);
+    const reference = reference_of(first.cell);
+    if (reference === undefined) continue;
+    // Published in percent alone: there is no number of attempts to show.
+    const percent_only =
+      first.cell.experiment === 'hugepages-under-load' && cell.setup === 'published';
+    rows.push([
+      `${configuration(first.cell)}, ${cell.setup}`,
+      percent_only ? '-' : reference_text(reference.got),
+      percent_only ? '-' : String(reference.attempted),
+      percent_text(reference.got.map((got) => (got * 100) / reference.attempted)),
+      ...COLUMNS.map(([, key]) => {
+        const { reclaimed } = reference;
+        if (key === 'direct_steals' && reclaimed !== undefined) return String(reclaimed);
+        return reference_text(reference[key as 'direct_steals' | 'compact_stall']);
+      }),
+      String(reference.got.length),
+    ]);
+  }
+  if (reference_of(cell)?.reclaimed !== undefined) {
+    remarks.push('Published are pages reclaimed; what exactly was counted is not known.');
+  }
+  if (Math.min(vanilla.length, compaction.length) >= 4) {
+    const got = (runs: readonly Run[]): number[] => runs.map((r) => r.got);
+    remarks.push(difference_text('huge pages', got(vanilla), got(compaction)));
+  }
+  const columns = ['', 'huge pages', 'attempted', 'percent', ...COLUMNS.map(([t]) => t), 'runs'];
+  return { name, columns, rows, verdicts, remarks };
+}
+
+function percent_text(values: readonly number[]): string {
+  const spread = deviation(values);
+  const text = mean(values).toFixed(1);
+  return spread < 0.05 ? text : `${text} ± ${spread.toFixed(1)}`;
+}
+
+/** The second test: a row a benchmark and configuration. */
+function ordinary_table(group: Group): Omit<GroupTable, 'name' | 'verdicts'> {
+  const { vanilla, compaction } = group;
+  const rows: string[][] = [];
+  let equal = 0;
+  for (const run of vanilla) {
+    const twin = compaction.find((other) => other.seed === run.seed);
+    if (twin !== undefined && JSON.stringify(twin.steps) === JSON.stringify(run.steps)) equal++;
+  }
+  for (const name of ORDINARY_NAMES) {
+    for (const part of [vanilla, compaction]) {
+      if (part.length === 0) continue;
+      rows.push([
+        `${name}, ${configuration(part[0]!.cell)}`,
+        String(part.length),
+        ...ORDINARY_COLUMNS.map(([, what]) => cell_text(ordinary_values(part, name, what))),
+      ]);
+    }
+  }
+  const remarks = ['Published: nothing remarkable.'];
+  const time = (runs: readonly Run[]): number[] =>
+    runs.map((r) => r.steps.reduce((sum, step) => sum + step.ms, 0));
+  if (Math.min(vanilla.length, compaction.length) >= 4) {
+    remarks.push(difference_text('total costs', time(vanilla), time(compaction)));
+  }
+  if (vanilla.length > 0 && compaction.length > 0) {
+    remarks.push(
+      `With the same seed both configurations did exactly the same in ${equal} of ${vanilla.length} runs.`,
+    );
+  }
+  return { columns: ['', 'runs', ...ORDINARY_COLUMNS.map(([title]) => title)], rows, remarks };
+}
+
+/**
+ * Judges what lies between machines: the published order of the reductions of pages reclaimed, and that
+ * compaction helps most on ppc64 under load.
+ */
+export function judge_machines(runs: readonly Run[]): Verdict[] {
+  const groups = groups_of(runs).filter((g) => g.cell.setup === 'published');
+  const by = (experiment: string, value: (g: Group) => number): (number | undefined)[] =>
+    ['x86', 'x86_64', 'ppc64'].map((machine) => {
+      const group = groups.find(
+        (g) => g.cell.experiment === experiment && g.cell.machine === machine,
+      );
+      if (group === undefined || group.vanilla.length === 0 || group.compaction.length === 0) {
+        return undefined;
+      }
+      return value(group);
+    });
+  const verdicts: Verdict[] = [];
+  const steals = (part: readonly Run[]): number =>
+    mean(part.map((r) => r.total['direct_steals'] ?? 0));
+  const [x86, x86_64, ppc64] = by(
+    'hugepages-at-rest',
+    (g) => 100 - (steals(g.compaction) * 100) / Math.max(1, steals(g.vanilla)),
+  );
+  if (x86 !== undefined && x86_64 !== undefined && ppc64 !== undefined) {
+    const rule = 'reduction of direct steals in percent: the first above the second';
+    verdicts.push({ what: 'x86, x86_64', ours: x86, theirs: x86_64, rule, met: x86 > x86_64 });
+    verdicts.push({
+      what: 'x86_64, ppc64',
+      ours: x86_64,
+      theirs: ppc64,
+      rule,
+      met: x86_64 > ppc64,
+    });
+  }
+  const percent = (part: readonly Run[]): number =>
+    mean(part.map((r) => (r.got * 100) / r.attempted));
+  const gains = by('hugepages-under-load', (g) => percent(g.compaction) - percent(g.vanilla));
+  const [a, b, c] = gains;
+  if (a !== undefined && b !== undefined && c !== undefined) {
+    const rule = 'points gained under load: ppc64 above the others';
+    verdicts.push({
+      what: 'ppc64, best other',
+      ours: c,
+      theirs: Math.max(a, b),
+      rule,
+      met: c > Math.max(a, b),
+    });
+  }
+  return verdicts;
 }
 
 /** Rows of columns as lines of text, aligned; the first row is the heading. */
@@ -239,68 +428,27 @@ export function align(rows: readonly (readonly string[])[]): string {
   return [head, '-'.repeat(widths.reduce((sum, w) => sum + w + 2, -2)), ...body, ''].join('\n');
 }
 
-/** The table of all runs, ours beside what they are compared with, and the verdicts. */
+/** All groups as text: ours beside what it is compared with, what is met, remarks. */
 export function tables(runs: readonly Run[]): string {
-  const groups = new Map<string, Run[]>();
-  for (const run of runs) {
-    const { experiment, machine, setup } = run.cell;
-    const name = `${experiment} --machine ${machine} --setup ${setup}`;
-    if (!groups.has(name)) groups.set(name, []);
-    groups.get(name)!.push(run);
-  }
   let text = '';
-  for (const [name, group] of groups) {
-    const rows: string[][] = [
-      ['', 'runs', 'attempted', 'huge pages', ...COLUMNS.map(([title]) => title)],
-    ];
-    const [vanilla, compaction] = [false, true].map((c) =>
-      group.filter((r) => r.cell.compaction === c),
-    ) as [Run[], Run[]];
-    for (const part of [vanilla, compaction]) {
-      if (part.length === 0) continue;
-      const { cell } = part[0]!;
-      rows.push([
-        `${configuration(cell)}, ours`,
-        String(part.length),
-        String(part[0]!.attempted),
-        cell_text(part.map((r) => r.got)),
-        ...COLUMNS.map(([, key]) => cell_text(part.map((r) => r.total[key] ?? 0))),
-      ]);
-      const reference = reference_of(cell);
-      if (reference === undefined) continue;
-      rows.push([
-        `${configuration(cell)}, ${cell.setup}`,
-        String(reference.got.length),
-        String(reference.attempted),
-        reference_text(reference.got),
-        ...COLUMNS.map(([, key]) =>
-          reference_text(reference[key as 'direct_steals' | 'compact_stall']),
-        ),
-      ]);
-    }
-    text += `${name}\n${align(rows)}`;
-    const reclaimed = [vanilla, compaction].map(
-      (part) => reference_of(part[0]?.cell ?? group[0]!.cell)?.reclaimed,
-    );
-    if (reclaimed[0] !== undefined && reclaimed[1] !== undefined) {
-      text += `Published pages reclaimed: ${reclaimed[0]} without, ${reclaimed[1]} with compaction.\n`;
-    }
-    for (const v of judge(vanilla, compaction)) {
-      const numbers = `${round(v.ours)} against ${round(v.theirs)}`;
-      text += `${v.met ? 'met    ' : 'NOT MET'}  ${v.what}: ${numbers} (${v.rule})\n`;
-    }
-    const significant = differs(
-      vanilla.map((r) => r.got),
-      compaction.map((r) => r.got),
-    );
-    if (Math.min(vanilla.length, compaction.length) >= 4) {
-      text += `The configurations' huge pages ${significant ? 'differ' : 'do not differ'} significantly (rank sum, 5 %).\n`;
-    }
+  for (const group of groups_of(runs)) {
+    const table = group_table(group);
+    text += `${table.name}\n${align([table.columns, ...table.rows])}`;
+    for (const v of table.verdicts) text += verdict_line(v);
+    for (const remark of table.remarks) text += `${remark}\n`;
     text += '\n';
   }
+  const between = judge_machines(runs);
+  if (between.length > 0) text += 'between machines\n';
+  for (const v of between) text += verdict_line(v);
   return text;
 }
 
-function round(value: number): string {
-  return value.toFixed(value < 100 ? 1 : 0);
+function verdict_line(v: Verdict): string {
+  const numbers = `${verdict_number(v.ours)} against ${verdict_number(v.theirs)}`;
+  return `${v.met ? 'met    ' : 'NOT MET'}  ${v.what}: ${numbers} (${v.rule})\n`;
+}
+
+export function verdict_number(value: number): string {
+  return value.toFixed(Math.abs(value) < 100 ? 1 : 0);
 }

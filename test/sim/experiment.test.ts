@@ -4,7 +4,8 @@ import { test } from 'node:test';
 import { debug_vm } from '../../src/mm/debug_vm.ts';
 import type { Machine } from '../../src/mm/mmzone.ts';
 import { type AtRestOptions, at_rest } from '../../src/sim/experiment_at_rest.ts';
-import { deviation, differs, mean } from '../../src/sim/experiment_tables.ts';
+
+import { type NoRegressionOptions, no_regression } from '../../src/sim/experiment_no_regression.ts';
 import { type UnderLoadOptions, under_load } from '../../src/sim/experiment_under_load.ts';
 
 const MIB = 2 ** 20;
@@ -116,11 +117,31 @@ test('huge pages under load: builds go on, states are whole, the seed decides al
   assert.deepEqual(under_load(options), run);
 });
 
-test('statistics: known values', () => {
-  assert.equal(mean([1, 2, 6]), 3);
-  assert.equal(deviation([2, 4, 4, 4, 5, 5, 7, 9]).toFixed(4), '2.1381');
-  assert.equal(deviation([5]), 0);
-  assert.ok(differs([1, 2, 3, 4, 5], [6, 7, 8, 9, 10]));
-  assert.ok(!differs([1, 3, 5, 7, 9], [2, 4, 6, 8, 10]));
-  assert.ok(!differs([5, 5, 5, 5], [5, 5, 5, 5]));
+test('no regression: benchmarks end, states are whole, and compaction changes nothing', () => {
+  const options: NoRegressionOptions = {
+    machine: 'x86_64',
+    compaction: true,
+    seed: 4,
+    memory: 96 * MIB,
+    swap: 128 * MIB,
+    daemons: 1,
+    benchmarks: ['file', 'network', 'database'],
+  };
+  const inspect = (_state: string, m: Machine): void => debug_vm(m);
+  const run = no_regression({ ...options, inspect });
+  assert.equal(run.got, run.attempted);
+  assert.deepEqual(
+    run.steps.map((step) => step.name),
+    options.benchmarks,
+  );
+  for (const step of run.steps) {
+    assert.ok(step.ms > 0 && step.counters['allocations']! > 0, step.name);
+    // Nothing asks for an order that is compacted for.
+    assert.equal(step.counters['compact_stall'], 0);
+  }
+  // The file is larger than memory, so there is work that compaction could have changed.
+  assert.ok(run.steps[0]!.counters['direct_steals']! > 0);
+  const vanilla = no_regression({ ...options, compaction: false });
+  assert.deepEqual(vanilla.steps, run.steps);
+  assert.notDeepEqual(no_regression({ ...options, seed: 5 }).steps, run.steps);
 });
