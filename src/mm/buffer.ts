@@ -561,13 +561,33 @@ export function bdget(m: Machine, dev: number): AddressSpace {
   return mapping;
 }
 
+/** The buffer of a block if this CPU looked it up a short while ago, else 0 (buffer.c: lookup_bh_lru). */
+function lookup_bh_lru(m: Machine, bdev: AddressSpace, block: number): number {
+  const b = m.buffer_heads;
+  const bhs = b.bh_lrus[m.this_cpu]!;
+  for (let i = 0; i < bhs.length && bhs[i] !== 0; i++) {
+    const bh = bhs[i]!;
+    if (b.b_blocknr[bh] === block && page_mapping(m, b.b_page[bh]!) === bdev) return bh;
+  }
+  return 0;
+}
+
 /**
  * The buffer of a block of a device, with a reference for the caller, its data read when `read` and
- * it was not cached. -ENOMEM or -EIO (buffer.c: __getblk, __bread).
+ * it was not cached; it is the youngest of this CPU's list then. -ENOMEM or -EIO (buffer.c:
+ * __find_get_block, __getblk, __bread).
  */
 export function __bread(m: Machine, bdev: AddressSpace, block: number, read: boolean): number {
   const p = m.memmap;
   const b = m.buffer_heads;
+  const near = lookup_bh_lru(m, bdev, block);
+  if (near !== 0 && (b.b_state[near]! & BH_Uptodate) !== 0) {
+    b.bh_lru_install(m.this_cpu, near);
+    b.b_count[near]!++;
+    // touch_buffer
+    mark_page_accessed(m, b.b_page[near]!);
+    return near;
+  }
   const nr = 2 ** m.shape.page_shift / BLOCK_SIZE;
   const index = Math.floor(block / nr);
   const pfn = grab_cache_page_write_begin(m, bdev, index, true);
@@ -595,7 +615,7 @@ export function __bread(m: Machine, bdev: AddressSpace, block: number, read: boo
   }
   if (err === 0) {
     b.b_count[found]!++;
-    // touch_buffer
+    b.bh_lru_install(m.this_cpu, found);
     mark_page_accessed(m, pfn);
   }
   unlock_page(p, pfn);

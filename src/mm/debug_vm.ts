@@ -198,6 +198,13 @@ function check_free_lists(m: Machine, d: DebugState): void {
       pages += blocks * 2 ** order;
     }
     same(m, `zone ${zone.id}: NR_FREE_PAGES`, zone.vm_stat[NR_FREE_PAGES]!, pages);
+    let unfolded = 0;
+    for (const diff of zone.nr_free_diff) {
+      unfolded += diff;
+      if (Math.abs(diff) > zone.stat_threshold)
+        bad(m, `zone ${zone.id}: a CPU keeps ${diff} pages`);
+    }
+    same(m, `zone ${zone.id}: nr_free_unfolded`, zone.nr_free_unfolded, unfolded);
   }
   // A second pass, now that all heads are known: insides and buddies.
   for (const zone of m.populated_zones) {
@@ -493,6 +500,18 @@ function check_buffers(m: Machine): void {
       if (b.b_count[bh]! < 0) bad(m, `buffer ${bh} has a negative count`, pfn);
       bh = b.b_this_page[bh]!;
     } while (bh !== first);
+  }
+  const listed: Map<number, number> = new Map();
+  for (const bhs of b.bh_lrus) {
+    for (const bh of bhs) if (bh !== 0) listed.set(bh, (listed.get(bh) ?? 0) + 1);
+    const own = [...bhs].filter((bh) => bh !== 0);
+    if (new Set(own).size !== own.length) bad(m, "a buffer is twice on a CPU's list");
+    if (own.length < bhs.length && bhs[own.length] !== 0) bad(m, "a CPU's buffers have a gap");
+  }
+  for (const [bh, nr] of listed) {
+    if (b.b_count[bh]! < nr) bad(m, `buffer ${bh} is on ${nr} lists of CPUs`, b.b_page[bh]);
+    if ((p.flags[b.b_page[bh]!]! & PG_private) === 0)
+      bad(m, 'a listed buffer has gone', b.b_page[bh]);
   }
 }
 

@@ -200,6 +200,7 @@ export function lru_add_drain_all(m: Machine): void {
   const cpu = m.this_cpu;
   for (m.this_cpu = 0; m.this_cpu < m.shape.nr_cpus; m.this_cpu++) {
     drain_cpu_pagevecs(m, m.this_cpu);
+    if (m.kernel.lru_drain_bh_lrus) m.buffer_heads.invalidate_bh_lru(m.this_cpu);
   }
   m.this_cpu = cpu;
 }

@@ -122,6 +122,13 @@ export class Zone {
   /** Pages kept from requests that could have used higher zones, by their zone index. */
   readonly lowmem_reserve: Int32Array;
   readonly vm_stat: Int32Array = new Int32Array(NR_VM_ZONE_STAT_ITEMS);
+  /**
+   * 2.6.35: changes of NR_FREE_PAGES that each CPU keeps to itself, at most stat_threshold of them,
+   * and their sum: watermark tests do not see them yet (vmstat.c: vm_stat_diff). vm_stat has them.
+   */
+  readonly nr_free_diff: Int32Array;
+  nr_free_unfolded = 0;
+  stat_threshold = 0;
 
   /** Type per pageblock; index with pageblock_index. */
   readonly pageblock_flags: Uint8Array;
@@ -182,6 +189,7 @@ export class Zone {
     this.present_pages = present_pages;
     this.ram_pages = present_pages;
     this.nr_free = new Int32Array(shape.max_order);
+    this.nr_free_diff = new Int32Array(shape.nr_cpus);
     this.free_list = m.new_list_heads(shape.max_order * MIGRATE_TYPES);
     this.lru = m.new_list_heads(NR_LRU_LISTS);
     this.lowmem_reserve = new Int32Array(shape.zone_names.length);
@@ -268,6 +276,10 @@ export interface KernelProfile {
   readonly tail_insert_margin: number;
   /** Free buddies of a pageblock or more may stay apart: types of pageblocks that do not merge. */
   readonly pageblocks_stay_apart?: true;
+  /** Buffers on a CPU's list of those that it looked up last (buffer.c: BH_LRU_SIZE). */
+  readonly bh_lru_size: number;
+  /** Draining the vectors of all CPUs empties those lists, too (swap.c: lru_add_and_bh_lrus_drain). */
+  readonly lru_drain_bh_lrus?: true;
   /** Sets high and batch of a new PerCpuPages (page_alloc.c: setup_pageset, zone_batchsize). */
   setup_pageset(m: Machine, zone: Zone, pcp: PerCpuPages): void;
   /**
@@ -394,6 +406,8 @@ export class Machine {
   page_group_by_mobility_disabled = false;
   totalram_pages = 0;
   totalreserve_pages = 0;
+  /** When the CPUs' shares of counters are folded next (vmstat.c: vmstat_update). */
+  vmstat_due_ms = 0;
   /** Free swap slots; 0 without swap. */
   nr_swap_pages = 0;
   total_swap_pages = 0;
@@ -414,7 +428,7 @@ export class Machine {
   /** The swap cache. */
   readonly swapper_space: AddressSpace;
   readonly radix_nodes: RadixTreeNodes;
-  readonly buffer_heads: BufferHeads = new BufferHeads();
+  readonly buffer_heads: BufferHeads;
   readonly slab: SlabState;
   readonly writeback: WritebackState = new WritebackState();
   readonly block_devices: BlockQueue[] = [];
@@ -488,6 +502,7 @@ export class Machine {
     this.contents = new Contents(memmap.nr_pages, page_size);
     this.swapper_space = this.mappings.create(swap_aops, 0);
     this.radix_nodes = new RadixTreeNodes(shape.nr_cpus);
+    this.buffer_heads = new BufferHeads(shape.nr_cpus, kernel.bh_lru_size);
     this.slab = new SlabState(page_size, shape.nr_cpus, shape.max_order);
     this.list_heads = new ListHeads(memmap);
     const blocks = Math.ceil(memmap.nr_pages / 2 ** shape.pageblock_order) + 1;

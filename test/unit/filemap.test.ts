@@ -241,8 +241,17 @@ test('a metadata buffer in use keeps its page: invalidation and release refuse',
   unlock_page(b.m.memmap, pfn);
   assert.equal(invalidate_mapping_pages(b.m, bdev, 9000, 9000), 0);
   brelse(b.m, bh);
+  // The CPU's list of the buffers that it looked up last still holds it.
+  assert.equal(b.m.buffer_heads.b_count[bh], 1);
+  assert.equal(invalidate_mapping_pages(b.m, bdev, 9000, 9000), 0);
+  debug_vm(b.m);
+  for (let block = 9001; block <= 9008; block++) brelse(b.m, __bread(b.m, bdev, block, true));
+  lru_add_drain(b.m);
   assert.throws(() => brelse(b.m, bh), /no reference/);
   assert.equal(invalidate_mapping_pages(b.m, bdev, 9000, 9000), 1);
+  assert.equal(invalidate_mapping_pages(b.m, bdev, 9001, 9008), 0);
+  b.m.buffer_heads.invalidate_bh_lru(0);
+  assert.equal(invalidate_mapping_pages(b.m, bdev, 9001, 9008), 8);
   debug_vm(b.m);
 });
 

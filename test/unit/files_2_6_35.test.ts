@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { init_sysctls } from '../../src/kernels/linux-2.6.35/sysctl.ts';
-import { calculate_threshold } from '../../src/kernels/linux-2.6.35/vmstat.ts';
+import { calculate_threshold } from '../../src/kernels/linux-2.6.35/watermark.ts';
 import { bitmap_list, bitmap_mask } from '../../src/lib/bitmap.ts';
 import type { FileRow } from '../../src/lib/file_row.ts';
 import { SeqFile } from '../../src/lib/seq_file.ts';

@@ -82,6 +82,8 @@ export class Directory {
   parent: number;
   /** Its names that are in core: they keep it in core too. */
   nr_dentries = 0;
+  /** Its own name while that is in core. */
+  entry: DirEntry | null = null;
 
   constructor(parent: number) {
     this.parent = parent;

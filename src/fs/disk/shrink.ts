@@ -18,6 +18,7 @@ import { type DirEntry, type DiskInode, disk_of } from './disk_fs.ts';
 export function d_instantiate(entry: DirEntry, inode: DiskInode): void {
   const { fs } = inode;
   dentry_lru_add(entry);
+  if (inode.directory !== null) inode.directory.entry = entry;
   fs.inode_unused.delete(inode.ino);
   inode.nr_dentries++;
   entry.dir.directory!.nr_dentries++;
@@ -35,6 +36,7 @@ function dentry_lru_add(entry: DirEntry): void {
 function d_iput(entry: DirEntry): void {
   const inode = entry.dir.fs.inodes.get(entry.ino)!;
   inode.nr_dentries--;
+  if (inode.directory !== null) inode.directory.entry = null;
   note_unused(inode);
 }
 
@@ -99,6 +101,22 @@ function is_used(inode: DiskInode): boolean {
 }
 
 /**
+ * Takes an unused name out of core, and with a directory's last name the directory's own, and so on
+ * upwards; returns how many went (dcache.c: prune_one_dentry).
+ */
+function prune_one_dentry(m: Machine, entry: DirEntry): number {
+  let freed = 1;
+  let dir = entry.dir;
+  d_kill(m, entry);
+  for (let own = dir.directory!.entry; own !== null && !is_used(dir); freed++) {
+    dir = own.dir;
+    d_kill(m, own);
+    own = dir.directory!.entry;
+  }
+  return freed;
+}
+
+/**
  * Looks at `nr` names, oldest first, and frees those that nobody uses and that were passed over
  * before; returns how many (dcache.c: prune_dcache, __shrink_dcache_sb).
  */
@@ -122,11 +140,12 @@ export function prune_dcache(m: Machine, nr: number): number {
       entry.referenced = false;
       continue;
     }
-    d_kill(m, entry);
-    freed++;
+    freed += prune_one_dentry(m, entry);
   }
   // The second chance: back to the young end, without the mark.
   for (const entry of referenced) {
+    // It may have gone meanwhile with the last name below it.
+    if (entry.dentry === 0) continue;
     dentry_lru_add(entry);
     entry.referenced = false;
   }

@@ -21,6 +21,7 @@ export const linux_2_6_35: KernelProfile = {
   name: '2.6.35',
   nr_pcp_lists: 3,
   tail_insert_margin: 1,
+  bh_lru_size: 8,
   setup_pageset,
   alloc_pages,
   __free_pages,

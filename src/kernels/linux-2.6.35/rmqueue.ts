@@ -58,7 +58,6 @@ import {
 } from '../../mm/pageblock.ts';
 import {
   count_vm_event,
-  NR_FREE_PAGES,
   NR_MLOCK,
   NUMA_FOREIGN,
   NUMA_HIT,
@@ -69,7 +68,7 @@ import {
   PGFREE,
   UNEVICTABLE_MLOCKFREED,
 } from '../../mm/vmstat.ts';
-import { zone_watermark_ok } from './watermark.ts';
+import { mod_nr_free_pages, zone_watermark_ok } from './watermark.ts';
 
 /** Where a type that has nothing looks, in this order; RESERVE is never fallen back to here. */
 const fallbacks: readonly (readonly number[])[] = [
@@ -163,7 +162,7 @@ function rmqueue_bulk(
     p.private_[pfn] = migratetype;
     list = pfn;
   }
-  zone.vm_stat[NR_FREE_PAGES]! -= got;
+  mod_nr_free_pages(m, zone, -got);
   return got;
 }
 
@@ -176,7 +175,7 @@ export function free_pcppages_bulk(m: Machine, zone: Zone, count: number, pcp: P
   const trace = m.trace.mm_page_pcpu_drain;
   zone.all_unreclaimable = 0;
   zone.pages_scanned = 0;
-  zone.vm_stat[NR_FREE_PAGES]! += count;
+  mod_nr_free_pages(m, zone, count);
   let migratetype = 0;
   let batch_free = 0;
   while (count > 0) {
@@ -211,7 +210,7 @@ export function free_one_page(
   zone.all_unreclaimable = 0;
   zone.pages_scanned = 0;
   __free_one_page(m, zone, pfn, order, migratetype);
-  zone.vm_stat[NR_FREE_PAGES]! += 2 ** order;
+  mod_nr_free_pages(m, zone, 2 ** order);
 }
 
 /** Takes a block out of service: checks and clears its state (page_alloc.c: free_pages_prepare). */
@@ -332,7 +331,7 @@ export function split_free_page(m: Machine, zone: Zone, pfn: pfn_t): number {
   const watermark = zone.watermark[WMARK_LOW]! + 2 ** order;
   if (!zone_watermark_ok(zone, 0, watermark, 0, 0)) return 0;
   del_page_from_free_list(m, zone, pfn);
-  zone.vm_stat[NR_FREE_PAGES]! -= 2 ** order;
+  mod_nr_free_pages(m, zone, -(2 ** order));
   const end = pfn + 2 ** order;
   for (let i = pfn; i < end; i++) p._count[i] = 1;
   if (order >= m.shape.pageblock_order - 1) {
@@ -399,7 +398,7 @@ export function buffered_rmqueue(
   } else {
     pfn = __rmqueue(m, zone, order, migratetype);
     if (pfn < 0) return -1;
-    zone.vm_stat[NR_FREE_PAGES]! -= 2 ** order;
+    mod_nr_free_pages(m, zone, -(2 ** order));
   }
   m.vm_events[PGALLOC + zone.zone_idx]! += 2 ** order;
   if (m.shape.numa) zone_statistics(m, preferred_zone, zone);

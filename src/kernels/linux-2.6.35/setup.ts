@@ -17,7 +17,11 @@ import { NR_KERNEL_STACK } from '../../mm/vmstat.ts';
 import { hugetlb_init } from './hugetlb.ts';
 import { init_sysctls } from './sysctl.ts';
 import { trace_2_6_35 } from './trace_events.ts';
-import { init_lowmem_reserve_ratio, init_per_zone_wmark_min } from './watermark.ts';
+import {
+  init_lowmem_reserve_ratio,
+  init_per_zone_wmark_min,
+  refresh_zone_stat_thresholds,
+} from './watermark.ts';
 
 /** Kernel threads of an idle machine with one CPU (recorded: 27 stacks of 8 KiB), and per further CPU. */
 const KERNEL_THREADS = 27;
@@ -56,6 +60,7 @@ export function kernel_boot(m: Machine): void {
   start_kernel_threads(m);
   hugetlb_init(m);
   init_per_zone_wmark_min(m);
+  refresh_zone_stat_thresholds(m);
   // Now, so that looking at its files later changes nothing.
   trace_init(m, trace_2_6_35);
 }

@@ -505,7 +505,7 @@ export const sysctl_files: readonly FileRow<Machine>[] = [
     max: 100,
     when: numa,
   }),
-  int('stat_interval', HZ, 'seconds between foldings of counters; kept, counters are exact here', {
+  int('stat_interval', HZ, 'seconds between foldings of counters', {
     jiffies: true,
   }),
   ulong('mmap_min_addr', 4096n, 'lowest address that a process may map; kept'),

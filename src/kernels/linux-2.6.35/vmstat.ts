@@ -2,8 +2,8 @@
  * /proc/buddyinfo, pagetypeinfo, zoneinfo and vmstat, and the fragmentation indexes of debugfs, as
  * 2.6.35 prints them, byte for byte.
  *
- * Linux: mm/vmstat.c (v2.6.35). Differs: zone counters are exact here, so the stats threshold is
- * printed and has no effect; a counter is never seen negative.
+ * Linux: mm/vmstat.c (v2.6.35). Differs: printed counters are exact; only tests of watermarks see
+ * the number of free pages as far as CPUs have told it. A counter is never seen negative.
  */
 import type { FileRow } from '../../lib/file_row.ts';
 import { list_empty } from '../../lib/list.ts';
@@ -71,6 +71,7 @@ import {
   unusable_free_index,
   zone_page_state,
 } from '../../mm/vmstat.ts';
+import { calculate_threshold } from './watermark.ts';
 
 const MIGRATETYPE_NAMES = ['Unmovable', 'Reclaimable', 'Movable', 'Reserve', 'Isolate'];
 
@@ -228,17 +229,6 @@ function pageblock_counts(seq: SeqFile, m: Machine, zone: Zone): void {
   zone_head(seq, zone).puts(' ');
   for (let type = 0; type < MIGRATE_TYPES; type++) seq.put_dec(counts[type]!, 12).puts(' ');
   seq.puts('\n');
-}
-
-/** The position of the highest set bit, counted from 1; 0 for 0 (fls). */
-function fls(x: number): number {
-  return 32 - Math.clz32(x);
-}
-
-/** How far a CPU's share of a counter may drift in Linux (vmstat.c: calculate_threshold). */
-export function calculate_threshold(m: Machine, zone: Zone): number {
-  const mem = Math.floor(zone.present_pages / 2 ** (27 - m.shape.page_shift));
-  return Math.min(125, 2 * fls(m.shape.nr_cpus) * (1 + fls(mem)));
 }
 
 /** vmstat.c: zoneinfo_show_print. */

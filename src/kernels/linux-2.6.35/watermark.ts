@@ -8,6 +8,7 @@
  * setup_per_zone_lowmem_reserve, setup_zone_migrate_reserve, zone_batchsize, setup_pageset).
  */
 
+import { HZ } from '../../lib/clock.ts';
 import { move_freepages_block } from '../../mm/buddy.ts';
 import { MIGRATE_MOVABLE, MIGRATE_RESERVE } from '../../mm/gfp.ts';
 import {
@@ -39,10 +40,51 @@ export function int_sqrt(x: number): number {
   return root;
 }
 
+/** The position of the highest set bit, counted from 1; 0 for 0 (fls). */
+function fls(x: number): number {
+  return 32 - Math.clz32(x);
+}
+
+/** How far a CPU's share of a counter may drift (vmstat.c: calculate_threshold). */
+export function calculate_threshold(m: Machine, zone: Zone): number {
+  const mem = Math.floor(zone.present_pages / 2 ** (27 - m.shape.page_shift));
+  return Math.min(125, 2 * fls(m.shape.nr_cpus) * (1 + fls(mem)));
+}
+
+/** From now on CPUs keep small changes to themselves (vmstat.c: refresh_zone_stat_thresholds). */
+export function refresh_zone_stat_thresholds(m: Machine): void {
+  for (const zone of m.populated_zones) zone.stat_threshold = calculate_threshold(m, zone);
+}
+
+/** Once in stat_interval every CPU gives up its share (vmstat.c: refresh_cpu_vm_stats). */
+function refresh_cpu_vm_stats(m: Machine): void {
+  for (const zone of m.populated_zones) {
+    zone.nr_free_diff.fill(0);
+    zone.nr_free_unfolded = 0;
+  }
+  const interval_ms = Math.max(1, (m.sysctl['stat_interval'] ?? HZ) / HZ) * 1000;
+  m.vmstat_due_ms = m.clock.now_ms + interval_ms;
+}
+
+/**
+ * Adds to a zone's free pages. A CPU keeps the change to itself until it is more than the threshold
+ * (vmstat.c: __mod_zone_page_state).
+ */
+export function mod_nr_free_pages(m: Machine, zone: Zone, delta: number): void {
+  zone.vm_stat[NR_FREE_PAGES]! += delta;
+  if (m.clock.now_ms >= m.vmstat_due_ms) refresh_cpu_vm_stats(m);
+  const before = zone.nr_free_diff[m.this_cpu]!;
+  let diff = before + delta;
+  if (diff > zone.stat_threshold || diff < -zone.stat_threshold) diff = 0;
+  zone.nr_free_diff[m.this_cpu] = diff;
+  zone.nr_free_unfolded += diff - before;
+}
+
 /**
  * True when taking a block of `order` leaves the zone above `mark`: free pages beyond mark and
  * reserve, and of each lower order at least a shrinking share in larger blocks.
- * Free blocks count whatever their type. (page_alloc.c: zone_watermark_ok)
+ * Free blocks count whatever their type. The number of free pages is what the CPUs have told of it,
+ * those of blocks are exact: a single block may so pass or not. (page_alloc.c: zone_watermark_ok)
  */
 export function zone_watermark_ok(
   zone: Zone,
@@ -52,7 +94,7 @@ export function zone_watermark_ok(
   alloc_flags: number,
 ): boolean {
   let min = mark;
-  let free_pages = zone.vm_stat[NR_FREE_PAGES]! - 2 ** order + 1;
+  let free_pages = zone.vm_stat[NR_FREE_PAGES]! - zone.nr_free_unfolded - 2 ** order + 1;
   if ((alloc_flags & ALLOC_HIGH) !== 0) min -= Math.trunc(min / 2);
   if ((alloc_flags & ALLOC_HARDER) !== 0) min -= Math.trunc(min / 4);
   if (free_pages <= min + zone.lowmem_reserve[classzone_idx]!) return false;

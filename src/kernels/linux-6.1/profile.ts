@@ -28,6 +28,8 @@ export const linux_6_1: KernelProfile = {
   pcp_list_order: pindex_to_order,
   tail_insert_margin: 2,
   pageblocks_stay_apart: true,
+  bh_lru_size: 16,
+  lru_drain_bh_lrus: true,
   setup_pageset,
   alloc_pages,
   __free_pages,
