@@ -91,6 +91,7 @@ export function at_rest_options(cell: Cell, seed: number): AtRestOptions {
     swap: cell.setup === 'published' ? 2048 * MIB : 0,
     walk: cell.setup === 'published',
     daemons: cell.setup === 'published' ? 40 : 0,
+    driver: cell.setup === 'recorded' && cell.machine === 'x86_64',
   };
 }
 
@@ -108,6 +109,7 @@ export function under_load_options(cell: Cell, seed: number): UnderLoadOptions {
     percent: 90,
     warm_up: recorded ? 45_000 : 60_000,
     daemons: recorded ? 0 : 40,
+    driver: recorded && cell.machine === 'x86_64',
   };
 }
 

@@ -33,6 +33,8 @@ export interface AtRestOptions {
   walk: boolean;
   /** Long-lived processes besides init and the shell. */
   daemons: number;
+  /** The recorder's driver is loaded. */
+  driver?: boolean;
   /** Called with the machine at each state: for tests. */
   inspect?: (state: string, m: Machine) => void;
 }

@@ -3,49 +3,39 @@
  *
  * A file has the texts of /proc after boot and after memory was filled, then one record a step: the
  * size that was asked for and the size that the pool had then. Where each page lay is not recorded,
- * so a machine of the same size is booted and filled in the same way: a tree of small files is
- * walked, a process touches memory and gives every second page back, files are written, until the
- * caches hold about what the recorded ones held. Then the pool grows by the recorded steps. Each
- * step is one check: the pool's size is within 2 % of the recorded one.
+ * so a machine of the same size is booted and the recorder's procedure is carried out on it, by the
+ * same programs as in experiments: a tree of small files is read, one large file is written, a
+ * process touches memory and gives every second page back. What of these was done, and how much,
+ * follows from the recorded counters (pgpgin, page cache and steals, AnonPages). Then the pool grows
+ * by the recorded steps. Each step is one check: the pool's size is within 2 % of the recorded one.
  * The threshold of the fragmentation index is not in the records but in the file's name (thNNN);
  * without it the default holds. Schema: README of the recordings, pool/.
  */
-import { disk_root } from '../fs/disk/index.ts';
-import { O_RDWR, type Vnode } from '../fs/vfs.ts';
-import { nodes_with_memory, set_max_huge_pages } from '../kernels/linux-2.6.35/hugetlb.ts';
+import { disk_of } from '../fs/disk/index.ts';
 import { BUG_ON } from '../lib/bug.ts';
-import { is_job, run_job } from '../lib/kthread.ts';
-import { advance_clock, boot } from '../machine.ts';
-import { AS_UNEVICTABLE, MIGRATE_PAGE } from '../mm/address_space.ts';
-import type { BlockDevice } from '../mm/block_device.ts';
-import { add_to_page_cache_lru } from '../mm/filemap.ts';
-import { create_process, run_as } from '../mm/fork.ts';
-import { GFP_HIGHUSER, GFP_KERNEL } from '../mm/gfp.ts';
-import { lru_add_drain_all, put_page } from '../mm/lru.ts';
-import { do_madvise, MADV_DONTNEED } from '../mm/madvise.ts';
-import { access_page } from '../mm/memory.ts';
-import { do_mmap, MAP_ANONYMOUS, MAP_PRIVATE } from '../mm/mmap.ts';
+import { run_job } from '../lib/kthread.ts';
+import { boot } from '../machine.ts';
+import { GFP_KERNEL } from '../mm/gfp.ts';
 import type { Machine } from '../mm/mmzone.ts';
-import { SetPageFlag, unlock_page } from '../mm/page.ts';
-import { PG_uptodate } from '../mm/page_flags.ts';
 import { sync_filesystems } from '../mm/page_writeback.ts';
-import {
-  global_page_state,
-  NR_FILE_PAGES,
-  NR_FREE_PAGES,
-  NR_SLAB_RECLAIMABLE,
-} from '../mm/vmstat.ts';
+import { global_page_state, NR_FREE_PAGES } from '../mm/vmstat.ts';
 import type { Tally } from './replay.ts';
+import { forget_bytes, NullDevice, populate } from './workloads/platter.ts';
+import { grow_pool, KswapdBeside } from './workloads/pool.ts';
+import { SHELL } from './workloads/prepare.ts';
+import { eat, look, read_tree, TREE, write_file } from './workloads/recorder.ts';
+import { Scheduler } from './workloads/scheduler.ts';
+import { Rootfs, Shell } from './workloads/userland.ts';
 
 /** Sizes may differ by this part of the recorded one. */
 const TOLERANCE = 0.02;
-/** The recorder's tree, which it walked: directories and files in each. */
-const TREE_DIRS = 780;
-const FILES_PER_DIR = 31;
-/** Bytes of each file that fills the cache. */
-const FILE_BYTES = 512 * 1024;
 const PAGE_KB = 4;
-const ROOT = { uid: 0, gid: 0, pid: 1 };
+/** Block pointers of an indirect block: a large file has one for each so many blocks. */
+const PTRS = 1024;
+/** Programs between two steps (recorded: 440 page allocations and 625 faults a step). */
+const COMMANDS_PER_STEP = 5;
+/** Bytes of the recorded disk; that it is larger than all files is what matters. */
+const DISK_BYTES = 8 * 2 ** 30;
 
 interface PoolState {
   t: 'state';
@@ -72,34 +62,12 @@ export function is_pool_record(r: Record<string, unknown>): boolean {
   );
 }
 
-/** A disk of which nothing is ever read back: file systems keep their structure in the machine. */
-class BottomlessDisk implements BlockDevice {
-  readonly size: number;
-
-  constructor(size: number) {
-    this.size = size;
-  }
-
-  read(buf: Uint8Array, _offset: number): number {
-    buf.fill(0);
-    return 0;
-  }
-
-  write(_buf: Uint8Array, _offset: number): number {
-    return 0;
-  }
-
-  flush(): number {
-    return 0;
-  }
-
-  discard(_offset: number, _length: number): void {}
-}
-
+/** `inspect` is called after boot, after the fill, and after each step. */
 export function verify_pool(
   records: readonly Record<string, unknown>[],
   name: string,
   tally: Tally,
+  inspect: (state: string, m: Machine) => void = () => {},
 ): void {
   const all = records as unknown as (PoolState | PoolStep)[];
   const booted = all[0] as PoolState;
@@ -111,19 +79,29 @@ export function verify_pool(
   const m = boot_recorded(booted);
   const threshold = /th(\d+)/.exec(name.slice(name.lastIndexOf('/') + 1));
   if (threshold !== null) m.sysctl['extfrag_threshold'] = Number(threshold[1]);
-  fill(m, booted, filled);
+  const root = new Rootfs(m);
+  const init = new Shell(m, root, SHELL);
+  const shell = new Shell(m, root, SHELL);
+  BUG_ON(init.task === shell.task, 'replay_pool: one process instead of two');
+  kernel_memory(m, meminfo(booted, 'MemFree'));
+  inspect('boot', m);
+  const s = new Scheduler(m);
+  fill(m, s, shell, booted, filled);
+  inspect('filled', m);
+  const h = m.hstates[m.default_hstate_idx]!;
+  const kswapd = new KswapdBeside(m);
   for (const r of all) {
     if (r.t !== 'step') continue;
-    const h = m.hstates[m.default_hstate_idx]!;
-    h.max_huge_pages = run_job(set_max_huge_pages(m, h, r.target, nodes_with_memory(m)));
-    // The recorder reads some files between two steps.
-    run_job(advance_clock(m, 20));
-    const off = Math.abs(h.max_huge_pages - r.got);
+    s.start(look(m, shell, COMMANDS_PER_STEP));
+    s.run();
+    grow_pool(m, h, r.target, kswapd);
+    inspect(`step ${r.step}`, m);
+    const off = Math.abs(h.nr_huge_pages - r.got);
     tally.check(
       `step ${r.step}`,
       off <= r.got * TOLERANCE
         ? null
-        : `asked for ${r.target}: recorded ${r.got}, ours ${h.max_huge_pages}`,
+        : `asked for ${r.target}: recorded ${r.got}, ours ${h.nr_huge_pages}`,
     );
   }
 }
@@ -136,7 +114,17 @@ function meminfo(state: PoolState, label: string): number {
   return match === null ? 0 : Math.floor(Number(match[1]) / PAGE_KB);
 }
 
-/** A machine with as much memory as the recorded one, and its watermarks. */
+/** The sum of the counters of /proc/vmstat whose names match. */
+function vmstat(state: PoolState, names: RegExp): number {
+  let sum = 0;
+  for (const line of state.vmstat.split('\n')) {
+    const [name, value] = line.split(' ');
+    if (name !== undefined && names.test(name)) sum += Number(value);
+  }
+  return sum;
+}
+
+/** A machine with as much memory as the recorded one, its watermarks, and the tree on its disk. */
 function boot_recorded(booted: PoolState): Machine {
   let end_pfn = 0;
   let min = 0;
@@ -153,8 +141,10 @@ function boot_recorded(booted: PoolState): Machine {
   const m = boot({
     memory: Math.ceil(end_pfn / chunk) * chunk * PAGE_KB * 1024,
     compaction,
-    disk: new BottomlessDisk(2 ** 32),
+    disk: new NullDevice(DISK_BYTES),
   });
+  forget_bytes(m);
+  populate(m, disk_of(m)!, TREE.dirs, TREE.files, TREE.blocks);
   let ours = 0;
   for (const zone of m.populated_zones) ours += zone.watermark[0]!;
   if (Math.abs(ours - min) > 2 * m.populated_zones.length) {
@@ -164,88 +154,32 @@ function boot_recorded(booted: PoolState): Machine {
   return m;
 }
 
-/** Fills memory as the recorder did: its own files, the tree, written files, memory of a process. */
-function fill(m: Machine, booted: PoolState, filled: PoolState): void {
-  root_files(m, meminfo(booted, 'Cached'));
-  kernel_memory(m, meminfo(booted, 'MemFree'));
-  // The rest of the slab pages comes with the files: radix tree nodes and buffers.
-  walk_tree(m, meminfo(filled, 'SReclaimable') * 0.7);
-  write_files(m, meminfo(filled, 'Cached') + meminfo(filled, 'Buffers'));
-  const anon = Math.max(0, meminfo(filled, 'AnonPages') - meminfo(booted, 'AnonPages'));
-  if (anon > 1000) eat(m, anon * 2);
-  run_job(sync_filesystems(m));
-  run_job(advance_clock(m, 3000));
-  lru_add_drain_all(m);
-}
-
-/** The initial root file system lies in memory, and nothing can take it from there. */
-function root_files(m: Machine, pages: number): void {
-  const ops = { name: 'ramfs', migratepage: MIGRATE_PAGE, account_dirty: false };
-  const mapping = m.mappings.create(ops, GFP_HIGHUSER);
-  mapping.flags |= AS_UNEVICTABLE;
-  for (let index = 0; index < pages; index++) {
-    const pfn = m.kernel.alloc_pages(m, mapping.gfp_mask, 0);
-    BUG_ON(pfn < 0, 'replay_pool: no memory for the root files');
-    BUG_ON(add_to_page_cache_lru(m, pfn, mapping, index, GFP_KERNEL) !== 0, 'replay_pool: taken');
-    SetPageFlag(m.memmap, pfn, PG_uptodate);
-    unlock_page(m.memmap, pfn);
-    put_page(m, pfn);
-  }
-}
-
-/** What else the recorded kernel had taken at boot: buffers of tracing and drivers, modules. */
+/** What else the recorded kernel had taken at boot: the recorder's driver, buffers, drivers. */
 function kernel_memory(m: Machine, free: number): void {
   while (global_page_state(m, NR_FREE_PAGES) > free) {
     BUG_ON(m.kernel.alloc_pages(m, GFP_KERNEL, 0) < 0, 'replay_pool: no memory for the kernel');
   }
 }
 
-function created(node: Vnode | number): Vnode {
-  BUG_ON(typeof node === 'number', 'replay_pool: a file could not be made');
-  return node as Vnode;
-}
-
-/** Makes directories of empty files until their inodes and names take `pages` of slab. */
-function walk_tree(m: Machine, pages: number): void {
-  const tree = created(disk_root(m).mkdir('tree', 0o755, ROOT));
-  for (let d = 0; d < TREE_DIRS && global_page_state(m, NR_SLAB_RECLAIMABLE) < pages; d++) {
-    const dir = created(tree.mkdir(`d${d}`, 0o755, ROOT));
-    for (let f = 0; f < FILES_PER_DIR; f++) {
-      created(dir.create(`file${f}`, 0o644, ROOT)).forget();
-    }
-    dir.forget();
-    run_job(advance_clock(m, 10));
+/** Fills memory as the recorder did, with what the counters between the two states tell. */
+function fill(m: Machine, s: Scheduler, shell: Shell, booted: PoolState, filled: PoolState): void {
+  const since = (names: RegExp): number => vmstat(filled, names) - vmstat(booted, names);
+  const read = Math.floor(since(/^pgpgin$/) / PAGE_KB);
+  if (read > TREE.blocks) {
+    s.start(read_tree(m, shell));
+    s.run();
   }
-  tree.forget();
-}
-
-/** A process touches `pages` pages and gives every second one back. */
-function eat(m: Machine, pages: number): void {
-  const task = create_process(m, 'eat');
-  if (typeof task === 'number') throw new RangeError('replay_pool: no process');
-  const mm = task.mm!;
-  const start = do_mmap(m, mm, null, 0, pages, 3, MAP_PRIVATE | MAP_ANONYMOUS);
-  for (let i = 0; i < pages; i++) run_as(m, task, () => access_page(m, task, start + i, true));
-  for (let i = 0; i < pages; i += 2) do_madvise(m, mm, start + i, 1, MADV_DONTNEED);
-  run_job(advance_clock(m, 100));
-}
-
-/** Writes files of 512 KiB until the page cache has `pages` pages, or no more than that stay. */
-function write_files(m: Machine, pages: number): void {
-  const root = disk_root(m);
-  const buf = new Uint8Array(128 * 1024);
-  const most = (pages * PAGE_KB * 1024 * 1.2) / FILE_BYTES;
-  for (let f = 0; f < most && global_page_state(m, NR_FILE_PAGES) < pages; f++) {
-    const node = created(root.create(`big${f}`, 0o644, ROOT));
-    const file = node.open(O_RDWR, ROOT);
-    if (typeof file === 'number') throw new RangeError('replay_pool: a file cannot be opened');
-    for (let pos = 0; pos < FILE_BYTES; pos += buf.length) {
-      const rc = file.write(buf, pos);
-      if (is_job(rc)) run_job(rc);
-    }
-    file.release();
-    node.forget();
-    // Others run between two files, not within one: memory below LOW is met by fallback to DMA.
-    run_job(advance_clock(m, 5));
+  const cached = since(/^nr_file_pages$/) + since(/^(pgsteal_.*|kswapd_inodesteal|pginodesteal)$/);
+  const written = Math.floor(((cached - read) * PTRS) / (PTRS + 1));
+  if (written > PTRS) {
+    s.start(write_file(m, shell, 'big', written));
+    s.run();
   }
+  const anon = since(/^nr_anon_pages$/);
+  if (anon > PTRS) {
+    s.start(eat(m, shell, anon * 2));
+    s.run();
+  }
+  if (vmstat(filled, /^nr_dirty$/) === 0) run_job(sync_filesystems(m));
+  s.idle(3000, 20);
 }

@@ -7,9 +7,11 @@
 
 import { claim_inode } from '../../fs/disk/balloc.ts';
 import {
+  BLOCK,
   block_bitmap,
   type DiskFs,
   DiskInode,
+  NDIR_BLOCKS,
   new_entry,
   ROOT_INO,
 } from '../../fs/disk/disk_fs.ts';
@@ -97,13 +99,25 @@ function add(m: Machine, fs: DiskFs, dir: DiskInode, name: string, ino: number, 
   return inode;
 }
 
+/** Gives a file `nr` blocks of data, at most as many as its inode points to by itself. */
+function add_data(fs: DiskFs, g: number, inode: DiskInode, nr: number): void {
+  BUG_ON(nr > NDIR_BLOCKS, 'populate: such a file needs indirect blocks');
+  const blocks = take_blocks(fs, g, nr);
+  for (let i = 0; i < blocks.length; i++) inode.direct![i] = blocks[i]!;
+  inode.nr_blocks = blocks.length;
+  inode.mapping!.i_size = blocks.length * BLOCK;
+}
+
 /**
- * A tree of `dirs` directories with `files` empty files, as if it had been on the disk before the
+ * A tree of `dirs` directories with `files` files, as if it had been on the disk before the
  * machine was started: nothing of it is in memory. It fills the groups from the last one down.
+ * The files have `data` blocks of data in all, one or three each (without it: none).
  */
-export function populate(m: Machine, fs: DiskFs, dirs: number, files: number): void {
+export function populate(m: Machine, fs: DiskFs, dirs: number, files: number, data = 0): void {
+  const longer = Math.max(0, data - files) / 2 / files;
   const root = fs.inodes.get(ROOT_INO)!;
   let g = fs.groups.length - 1;
+  let nr = 0;
   for (let d = 0; d < dirs; d++) {
     const here = Math.floor(((d + 1) * files) / dirs) - Math.floor((d * files) / dirs);
     if (fs.groups[g]!.free_inodes < here + 1) g--;
@@ -117,7 +131,12 @@ export function populate(m: Machine, fs: DiskFs, dirs: number, files: number): v
     for (const _ of blocks) dir.directory!.room.push(0);
     dir.nr_blocks = blocks.length;
     for (let f = 0; f < here; f++) {
-      add(m, fs, dir, `file${f}`, free_ino(fs, g), S_IFREG | 0o644);
+      const inode = add(m, fs, dir, `file${f}`, free_ino(fs, g), S_IFREG | 0o644);
+      if (data > 0) {
+        const long = Math.floor((nr + 1) * longer) > Math.floor(nr * longer);
+        add_data(fs, g, inode, long ? 3 : 1);
+      }
+      nr++;
     }
   }
 }

@@ -9,6 +9,7 @@ import type { Hstate } from '../../mm/hugetlb_def.ts';
 import type { Machine } from '../../mm/mmzone.ts';
 import { swapon } from '../../mm/swap_state.ts';
 import { forget_bytes, NullDevice } from './platter.ts';
+import { load_driver } from './recorder.ts';
 import { type Program, Rootfs, Shell } from './userland.ts';
 
 /** 16 GiB of disk, of a speed that does not hold writers up for long. */
@@ -29,6 +30,8 @@ export interface PrepareOptions {
   memory: number;
   swap: number;
   daemons: number;
+  /** The recorder's driver is loaded (x86-64 as recorded). */
+  driver?: boolean;
 }
 
 export interface Prepared {
@@ -52,6 +55,7 @@ export function boot_for_experiment(o: PrepareOptions): Prepared {
   q.ms_per_request = DISK_MS_PER_REQUEST;
   if (o.swap > 0) swapon(m, '/dev/sda2', o.swap / 2 ** m.shape.page_shift);
   const root = new Rootfs(m);
+  if (o.driver) load_driver(m);
   const init = new Shell(m, root, SHELL);
   for (let i = 0; i < o.daemons; i++) new Shell(m, root, DAEMON);
   return { m, root, init, shell: new Shell(m, root, SHELL) };
