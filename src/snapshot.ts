@@ -19,6 +19,7 @@ import { linux_2_6_35 } from './kernels/linux-2.6.35/profile.ts';
 import { trace_2_6_35 } from './kernels/linux-2.6.35/trace_events.ts';
 import { ScanControl } from './kernels/linux-2.6.35/vmscan.ts';
 import { linux_6_1 } from './kernels/linux-6.1/profile.ts';
+import { trace_6_1 } from './kernels/linux-6.1/trace_events.ts';
 import { Clock } from './lib/clock.ts';
 import { Faults } from './lib/faults.ts';
 import { Prng } from './lib/prng.ts';
@@ -85,6 +86,7 @@ function registry(devices: readonly BlockDevice[]): SnapshotRegistry {
     .add_external('kernel 2.6.35', linux_2_6_35)
     .add_external('kernel 6.1', linux_6_1)
     .add_external('tracing of 2.6.35', trace_2_6_35)
+    .add_external('tracing of 6.1', trace_6_1)
     .add_external('swap_aops', swap_aops)
     .add_external('def_blk_aops', def_blk_aops)
     .add_external('disk_aops', disk_aops)

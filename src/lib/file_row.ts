@@ -82,5 +82,7 @@ export function row_kind(path: string): RowKind {
   if (path === '/proc/sys' || path.startsWith('/proc/sys/')) return 'sysctl';
   if (path === '/proc' || path.startsWith('/proc/')) return 'proc';
   if (path === '/sys/kernel/debug' || path.startsWith('/sys/kernel/debug/')) return 'debugfs';
+  // tracefs keeps debugfs's rules.
+  if (path === '/sys/kernel/tracing' || path.startsWith('/sys/kernel/tracing/')) return 'debugfs';
   return 'sysfs';
 }

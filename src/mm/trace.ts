@@ -37,9 +37,9 @@ export class MmTrace {
   /** (old pfn, new pfn): a page's contents and mappings have moved. Ours, not in 2.6.35. */
   readonly pageblock_page_moved = new Tracepoint('pageblock_page_moved');
 
-  /** (migrate pfn, free pfn, sync). */
+  /** (migrate pfn, free pfn, sync, 0, zone id). */
   readonly mm_compaction_begin = new Tracepoint('mm_compaction_begin');
-  /** (migrate pfn, free pfn, sync, status). */
+  /** (migrate pfn, free pfn, sync, status, zone id). */
   readonly mm_compaction_end = new Tracepoint('mm_compaction_end');
   /** (start pfn, end pfn, nr_scanned, nr_taken). */
   readonly mm_compaction_isolate_migratepages = new Tracepoint(
@@ -61,4 +61,34 @@ export class MmTrace {
   readonly mm_compaction_deferred = new Tracepoint('mm_compaction_deferred');
   readonly mm_compaction_defer_compaction = new Tracepoint('mm_compaction_defer_compaction');
   readonly mm_compaction_defer_reset = new Tracepoint('mm_compaction_defer_reset');
+  /** (nid). */
+  readonly mm_compaction_kcompactd_sleep = new Tracepoint('mm_compaction_kcompactd_sleep');
+  /** (nid, order, highest zone). */
+  readonly mm_compaction_wakeup_kcompactd = new Tracepoint('mm_compaction_wakeup_kcompactd');
+  readonly mm_compaction_kcompactd_wake = new Tracepoint('mm_compaction_kcompactd_wake');
+
+  /** (mode, reason). */
+  readonly mm_migrate_pages_start = new Tracepoint('mm_migrate_pages_start');
+  /** (pages that moved, pages that did not, mode, reason). */
+  readonly mm_migrate_pages = new Tracepoint('mm_migrate_pages');
+
+  /** (nid). */
+  readonly mm_vmscan_kswapd_sleep = new Tracepoint('mm_vmscan_kswapd_sleep');
+  /** (nid, highest zone, order). */
+  readonly mm_vmscan_kswapd_wake = new Tracepoint('mm_vmscan_kswapd_wake');
+  /** (nid, highest zone, order, gfp). */
+  readonly mm_vmscan_wakeup_kswapd = new Tracepoint('mm_vmscan_wakeup_kswapd');
+  /** (order, gfp). */
+  readonly mm_vmscan_direct_reclaim_begin = new Tracepoint('mm_vmscan_direct_reclaim_begin');
+  /** (pages freed). */
+  readonly mm_vmscan_direct_reclaim_end = new Tracepoint('mm_vmscan_direct_reclaim_end');
+  /** (highest zone, order, LRU list, pages taken); values: pages asked for, pages looked at. */
+  readonly mm_vmscan_lru_isolate = new Tracepoint('mm_vmscan_lru_isolate');
+  /**
+   * (nid, priority, file); values: scanned, reclaimed, dirty, under write-back, congested, marked for
+   * freeing after their write, activated anonymous and file pages, kept for a reference, kept mapped.
+   */
+  readonly mm_vmscan_lru_shrink_inactive = new Tracepoint('mm_vmscan_lru_shrink_inactive');
+  /** What an event has beyond five arguments; set before it is fired, and only when it is on. */
+  readonly values: Float64Array = new Float64Array(16);
 }

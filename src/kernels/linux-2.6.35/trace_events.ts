@@ -27,7 +27,7 @@ import { ring_buffer_entries } from '../../lib/ring_buffer.ts';
 import type { Machine, Shape } from '../../mm/mmzone.ts';
 import type { MmTrace } from '../../mm/trace.ts';
 
-type EventName = Exclude<keyof MmTrace, 'listeners'>;
+type EventName = Exclude<keyof MmTrace, 'listeners' | 'values'>;
 
 // ---- names of allocation flags (include/trace/events/kmem.h: show_gfp_flags)
 

@@ -927,7 +927,7 @@ export function* compact_zone(
   // Until a pageblock has something to isolate, both modes have learned the same.
   let update_cached = !sync && cached[0] === cached[1];
   if (m.trace.mm_compaction_begin.enabled) {
-    m.trace.mm_compaction_begin.emit(cc.migrate_pfn, cc.free_pfn, sync ? 1 : 0);
+    m.trace.mm_compaction_begin.emit(cc.migrate_pfn, cc.free_pfn, sync ? 1 : 0, 0, zone.id);
   }
   lru_add_drain(m);
 
@@ -998,7 +998,7 @@ export function* compact_zone(
   count_vm_events(m, COMPACTMIGRATE_SCANNED, cc.total_migrate_scanned);
   count_vm_events(m, COMPACTFREE_SCANNED, cc.total_free_scanned);
   if (m.trace.mm_compaction_end.enabled) {
-    m.trace.mm_compaction_end.emit(cc.migrate_pfn, cc.free_pfn, sync ? 1 : 0, ret);
+    m.trace.mm_compaction_end.emit(cc.migrate_pfn, cc.free_pfn, sync ? 1 : 0, ret, zone.id);
   }
   m.list_heads.give_back(heads);
   return ret;

@@ -6,6 +6,7 @@
  * do anything, so uptime, stat and loadavg show idle time alone, no interrupts, no load.
  */
 import { proc_page_files } from '../../fs/proc/page.ts';
+import { trace_files } from '../../fs/tracefs/trace_files.ts';
 import type { FileRow } from '../../lib/file_row.ts';
 import type { SeqFile } from '../../lib/seq_file.ts';
 import type { Machine } from '../../mm/mmzone.ts';
@@ -15,6 +16,7 @@ import { hugepage_files, node_hugepage_files } from './hugetlb_files.ts';
 import { meminfo_files, pages_kb } from './meminfo.ts';
 import { node_files } from './node.ts';
 import { ipc_sysctl_files, sysctl_files } from './sysctl.ts';
+import { trace_6_1 } from './trace_events.ts';
 import { vmstat_files } from './vmstat.ts';
 
 /** Seconds with two decimals, cut off: `12.34`. */
@@ -134,4 +136,5 @@ export const files_6_1: readonly FileRow<Machine>[] = [
   ...node_files,
   ...node_hugepage_files,
   ...hugepage_files,
+  ...trace_files(trace_6_1),
 ];

@@ -61,13 +61,18 @@ export function wakeup_kcompactd(
       zone.zone_idx <= highest &&
       compaction_suitable(m, zone, wanted, 0, highest) === COMPACT_CONTINUE,
   );
-  if (suitable) pgdat.kcompactd_woken = true;
+  if (!suitable) return;
+  pgdat.kcompactd_woken = true;
+  const trace = m.trace.mm_compaction_wakeup_kcompactd;
+  if (trace.enabled) trace.emit(pgdat.nid, order, highest_zoneidx);
 }
 
 /** Compacts the zones that were asked for, backing off from those where it failed (compaction.c). */
 function* kcompactd_do_work(m: Machine, pgdat: Pgdat): Job {
   const order = pgdat.kcompactd_max_order;
   const highest_zoneidx = pgdat.kcompactd_highest_zoneidx;
+  const trace = m.trace.mm_compaction_kcompactd_wake;
+  if (trace.enabled) trace.emit(pgdat.nid, order, highest_zoneidx);
   count_vm_event(m, KCOMPACTD_WAKE);
   for (const zone of pgdat.zones) {
     if (zone.zone_idx > highest_zoneidx) continue;
@@ -140,6 +145,8 @@ export function* kcompactd_tick(m: Machine): Job {
     } else {
       yield* proactive_check(m, pgdat);
     }
+    const trace = m.trace.mm_compaction_kcompactd_sleep;
+    if (trace.enabled) trace.emit(pgdat.nid);
   }
   return 0;
 }

@@ -74,6 +74,8 @@ export function wakeup_kswapd(
   if (pgdat.kswapd_woken) return;
   pgdat.kswapd_woken = true;
   pgdat.kswapd_wakeups++;
+  const trace = m.trace.mm_vmscan_wakeup_kswapd;
+  if (trace.enabled) trace.emit(pgdat.nid, highest_zoneidx, order, gfp);
 }
 
 /** page_alloc.c: wake_all_kswapds. */
@@ -183,6 +185,10 @@ function* kswapd_run(m: Machine, pgdat: Pgdat): Job {
     pgdat.kswapd_woken = false;
     let alloc_order = pgdat.kswapd_max_order;
     pgdat.kswapd_max_order = 0;
+    const { mm_vmscan_kswapd_wake } = m.trace;
+    if (mm_vmscan_kswapd_wake.enabled) {
+      mm_vmscan_kswapd_wake.emit(pgdat.nid, highest, alloc_order);
+    }
     let reclaim_order = yield* balance_pgdat(m, pgdat, alloc_order);
     if (reclaim_order >= alloc_order) {
       // The order was reached, or given up: by then only what was asked for since counts.
@@ -192,6 +198,7 @@ function* kswapd_run(m: Machine, pgdat: Pgdat): Job {
     if (hopeless || pgdat_balanced(m, pgdat, reclaim_order, highest)) {
       reset_isolation_suitable(m, pgdat.nid);
       wakeup_kcompactd(m, pgdat, alloc_order, highest);
+      if (m.trace.mm_vmscan_kswapd_sleep.enabled) m.trace.mm_vmscan_kswapd_sleep.emit(pgdat.nid);
       break;
     }
     count_vm_event(m, KSWAPD_HIGH_WMARK_HIT_QUICKLY);

@@ -54,6 +54,8 @@ import {
 export const MIGRATE_ASYNC = 0;
 export const MIGRATE_SYNC_LIGHT = 1;
 export const MIGRATE_SYNC = 2;
+/** Why pages move (enum migrate_reason): there is one reason here. */
+const MR_COMPACTION = 0;
 
 export interface MigrateResult {
   /** 0, the count of pages that did not move, or -ENOMEM when targets ran out. */
@@ -79,6 +81,8 @@ export function migrate_pages<T>(
   let nr_succeeded = 0;
   let retry = 1;
   let out_of_memory = false;
+  const { mm_migrate_pages_start, mm_migrate_pages } = m.trace;
+  if (mm_migrate_pages_start.enabled) mm_migrate_pages_start.emit(mode, MR_COMPACTION);
   for (let pass = 0; pass < 10 && retry > 0 && !out_of_memory; pass++) {
     retry = 0;
     for (let pfn = p.next[from]!; pfn !== from; ) {
@@ -114,6 +118,7 @@ export function migrate_pages<T>(
   nr_failed += retry + (out_of_memory ? 1 : 0);
   count_vm_events(m, PGMIGRATE_SUCCESS, nr_succeeded);
   count_vm_events(m, PGMIGRATE_FAIL, nr_failed);
+  if (mm_migrate_pages.enabled) mm_migrate_pages.emit(nr_succeeded, nr_failed, mode, MR_COMPACTION);
   return { err: out_of_memory ? -ENOMEM : nr_failed, nr_succeeded };
 }
 

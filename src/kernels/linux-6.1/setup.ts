@@ -9,6 +9,7 @@
  * (set_recommended_min_free_kbytes). The amount of boot objects is that of the recorded machine's
  * slab counters (debian-6.1/verbatim), their kinds are 2.6.35's.
  */
+import { trace_init } from '../../fs/tracefs/trace.ts';
 import { thread_order } from '../../mm/fork.ts';
 import { GFP_KERNEL } from '../../mm/gfp.ts';
 import { build_all_zonelists } from '../../mm/mm_init.ts';
@@ -19,6 +20,7 @@ import { NR_FREE_PAGES, NR_KERNEL_STACK, PGFREE } from '../../mm/vmstat.ts';
 import { hugetlb_init } from './hugetlb.ts';
 import { __free_one_page } from './rmqueue.ts';
 import { init_sysctls } from './sysctl.ts';
+import { trace_6_1 } from './trace_events.ts';
 import {
   init_lowmem_reserve_ratio,
   init_per_zone_wmark_min,
@@ -74,6 +76,7 @@ export function kernel_boot(m: Machine): void {
   // A zone manages what was freed to it.
   for (const zone of m.populated_zones) zone.present_pages = zone.vm_stat[NR_FREE_PAGES]!;
   init_sysctls(m);
+  trace_init(m, trace_6_1);
   init_lowmem_reserve_ratio(m);
   build_all_zonelists(m);
   set_page_group_by_mobility(m);

@@ -162,6 +162,8 @@ export class ScanControl {
   nr_taken = 0;
   nr_unqueued_dirty = 0;
   nr_pageout = 0;
+  /** Of the last list, by the places of mm_vmscan_lru_shrink_inactive's values (mm/trace.ts). */
+  readonly stat: Float64Array = new Float64Array(10);
   /** Result of isolate_lru_pages: list entries looked at. */
   isolate_scanned = 0;
   /** Pages still to scan of each list (get_scan_count). */
@@ -208,6 +210,12 @@ function isolate_lru_pages(
     if (taken) nr_taken++;
   }
   sc.isolate_scanned = scan;
+  const trace = m.trace.mm_vmscan_lru_isolate;
+  if (trace.enabled) {
+    m.trace.values[0] = nr_to_scan;
+    m.trace.values[1] = scan;
+    trace.emit(sc.reclaim_idx, sc.order, lru, nr_taken);
+  }
   return nr_taken;
 }
 
@@ -298,6 +306,15 @@ function __remove_mapping(m: Machine, mapping: AddressSpace, pfn: pfn_t): boolea
   return true;
 }
 
+// ScanControl.stat.
+const STAT_SCANNED = 0;
+const STAT_RECLAIMED = 1;
+const STAT_DIRTY = 2;
+const STAT_WRITEBACK = 3;
+const STAT_ACTIVATE_ANON = 6;
+const STAT_REF_KEEP = 8;
+const STAT_UNMAP_FAIL = 9;
+
 // What becomes of a page that shrink_one_page looked at.
 const FREED = 0;
 const KEEP = 1;
@@ -318,8 +335,10 @@ function shrink_one_page(m: Machine, sc: ScanControl, pfn: pfn_t): number {
     (sc.gfp_mask & __GFP_FS) !== 0 || (PageSwapCache(p, pfn) && (sc.gfp_mask & __GFP_IO) !== 0);
   const dirty = PageDirty(p, pfn);
   const writeback = PageWriteback(p, pfn);
+  if (dirty && page_is_file_cache(p, pfn)) sc.stat[STAT_DIRTY]!++;
   if (dirty && !writeback && page_is_file_cache(p, pfn)) sc.nr_unqueued_dirty++;
   if (writeback) {
+    sc.stat[STAT_WRITEBACK]!++;
     // It is freed as soon as it is written (rotate_reclaimable_page).
     SetPageFlag(p, pfn, PG_reclaim);
     return ACTIVATE_LOCKED;
@@ -327,7 +346,10 @@ function shrink_one_page(m: Machine, sc: ScanControl, pfn: pfn_t): number {
 
   const references = folio_check_references(m, pfn);
   if (references === PAGEREF_ACTIVATE) return ACTIVATE_LOCKED;
-  if (references === PAGEREF_KEEP) return KEEP_LOCKED;
+  if (references === PAGEREF_KEEP) {
+    sc.stat[STAT_REF_KEEP]!++;
+    return KEEP_LOCKED;
+  }
 
   if (PageAnon(p, pfn) && !PageSwapCache(p, pfn)) {
     if ((sc.gfp_mask & __GFP_IO) === 0) return KEEP_LOCKED;
@@ -338,7 +360,10 @@ function shrink_one_page(m: Machine, sc: ScanControl, pfn: pfn_t): number {
 
   if (page_mapped(p, pfn) && mapping !== null) {
     const unmapped = try_to_unmap(m, pfn, TTU_UNMAP);
-    if (unmapped === SWAP_FAIL || unmapped === SWAP_AGAIN) return ACTIVATE_LOCKED;
+    if (unmapped === SWAP_FAIL || unmapped === SWAP_AGAIN) {
+      sc.stat[STAT_UNMAP_FAIL]!++;
+      return ACTIVATE_LOCKED;
+    }
     if (unmapped === SWAP_MLOCK) return CULL;
   }
 
@@ -388,6 +413,7 @@ function shrink_folio_list(m: Machine, sc: ScanControl, page_list: number, kept:
   let pgactivate = 0;
   sc.nr_unqueued_dirty = 0;
   sc.nr_pageout = 0;
+  sc.stat.fill(0);
   while (!list_empty(p, page_list)) {
     const pfn = p.prev[page_list]!;
     list_del(p, pfn);
@@ -410,6 +436,7 @@ function shrink_folio_list(m: Machine, sc: ScanControl, page_list: number, kept:
       if (PageSwapCache(p, pfn) && vm_swap_full(m)) try_to_free_swap(m, pfn);
       if (page_evictable(m, pfn)) {
         SetPageFlag(p, pfn, PG_active);
+        sc.stat[STAT_ACTIVATE_ANON + (page_is_file_cache(p, pfn) ? 1 : 0)]!++;
         pgactivate++;
       }
     }
@@ -474,6 +501,13 @@ function shrink_inactive_list(
     lru_note_cost(zone, file, sc.nr_pageout);
     // Nothing but dirty pages that nobody writes: the flusher must.
     if (sc.nr_unqueued_dirty === nr_taken) wakeup_flusher_threads(m, sc.nr_scanned);
+    const trace = m.trace.mm_vmscan_lru_shrink_inactive;
+    if (trace.enabled) {
+      sc.stat[STAT_SCANNED] = sc.isolate_scanned;
+      sc.stat[STAT_RECLAIMED] = nr_reclaimed;
+      m.trace.values.set(sc.stat);
+      trace.emit(zone.nid, sc.priority, file ? 1 : 0);
+    }
   }
   stat[isolated]! -= nr_taken;
   m.list_heads.give_back(list);
@@ -778,8 +812,7 @@ function shrink_zones(m: Machine, sc: ScanControl, zonelist: readonly Zone[]): v
 
 /**
  * Reclaims for a request that found no memory: 32 pages at least, from the nodes that it may use.
- * Returns pages freed, or 1 when there are none but compaction is ready. (vmscan.c:
- * try_to_free_pages, do_try_to_free_pages)
+ * Returns pages freed, or 1 when there are none but compaction is ready. (vmscan.c)
  */
 export function try_to_free_pages(
   m: Machine,
@@ -789,8 +822,18 @@ export function try_to_free_pages(
   gfp: number,
 ): number {
   const sc = new ScanControl(m, gfp, order, highest_zoneidx, SWAP_CLUSTER_MAX);
+  const { mm_vmscan_direct_reclaim_begin, mm_vmscan_direct_reclaim_end } = m.trace;
+  if (mm_vmscan_direct_reclaim_begin.enabled) mm_vmscan_direct_reclaim_begin.emit(order, gfp);
+  const nr_reclaimed = do_try_to_free_pages(m, sc, zonelist);
+  if (mm_vmscan_direct_reclaim_end.enabled) mm_vmscan_direct_reclaim_end.emit(nr_reclaimed);
+  return nr_reclaimed;
+}
+
+/** The passes of try_to_free_pages at rising effort (vmscan.c). */
+function do_try_to_free_pages(m: Machine, sc: ScanControl, zonelist: readonly Zone[]): number {
+  const gfp = sc.gfp_mask;
   for (;;) {
-    count_vm_event(m, ALLOCSTALL_ZONE + highest_zoneidx);
+    count_vm_event(m, ALLOCSTALL_ZONE + sc.reclaim_idx);
     for (sc.priority = DEF_PRIORITY; sc.priority >= 0; sc.priority--) {
       sc.nr_scanned = 0;
       sc.nr_taken = 0;
