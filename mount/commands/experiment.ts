@@ -91,7 +91,7 @@ async function experiment(name: string, options: ExperimentOptions): Promise<voi
     );
     process.exit(130);
   };
-  process.once('SIGINT', interrupted);
+  process.on('SIGINT', interrupted);
   const runs = await runAll(tasks, options.jobs, journal, (done, cached) => {
     progress.add(done, cached);
   });

@@ -7,6 +7,7 @@ import { type AtRestOptions, at_rest } from '../../src/sim/experiment_at_rest.ts
 
 import { type NoRegressionOptions, no_regression } from '../../src/sim/experiment_no_regression.ts';
 import { type UnderLoadOptions, under_load } from '../../src/sim/experiment_under_load.ts';
+import { differs, mean } from '../../src/sim/statistics.ts';
 
 const MIB = 2 ** 20;
 
@@ -144,4 +145,31 @@ test('no regression: benchmarks end, states are whole, and compaction changes no
   const vanilla = no_regression({ ...options, compaction: false });
   assert.deepEqual(vanilla.steps, run.steps);
   assert.notDeepEqual(no_regression({ ...options, seed: 5 }).steps, run.steps);
+});
+
+test('other seeds of the same number give the same conclusions', () => {
+  const conclusions = (first: number): unknown => {
+    const runs = (compaction: boolean) =>
+      [0, 1, 2, 3].map((i) =>
+        at_rest(small({ compaction, seed: first + i, memory: 256 * MIB, files: 512 })),
+      );
+    const [vanilla, compaction] = [runs(false), runs(true)];
+    const values = (of: typeof vanilla, key: string): number[] => of.map((r) => r.total[key]!);
+    const steals = [values(vanilla, 'direct_steals'), values(compaction, 'direct_steals')] as const;
+    const got = (of: typeof vanilla): number[] => of.map((r) => r.got);
+    return {
+      less_direct_reclaim: mean(steals[1]) < mean(steals[0]) / 4,
+      significantly: differs(...steals),
+      pages_differ: differs(got(vanilla), got(compaction)),
+      not_below: mean(got(compaction)) >= mean(got(vanilla)) - 0.5,
+    };
+  };
+  const expected = {
+    less_direct_reclaim: true,
+    significantly: true,
+    pages_differ: false,
+    not_below: true,
+  };
+  assert.deepEqual(conclusions(1), expected);
+  assert.deepEqual(conclusions(101), expected);
 });
