@@ -50,6 +50,7 @@ export function machine_shape(machine: MachineName, o: ArchOptions): Shape {
       section_nr_pages: 32768, // SECTION_SIZE_BITS 27
       flatmem: false,
       sizeof_struct_page: 56,
+      bytes_per_long: 8,
       numa: o.numa,
     };
   }
@@ -68,6 +69,7 @@ export function machine_shape(machine: MachineName, o: ArchOptions): Shape {
       section_nr_pages: 32768,
       flatmem: true,
       sizeof_struct_page: 32,
+      bytes_per_long: 4,
       numa: false,
     };
   }
@@ -86,6 +88,7 @@ export function machine_shape(machine: MachineName, o: ArchOptions): Shape {
     section_nr_pages: 2 ** (24 - o.page_shift), // SECTION_SIZE_BITS 24
     flatmem: false,
     sizeof_struct_page: 56,
+    bytes_per_long: 8,
     numa: o.numa,
   };
 }

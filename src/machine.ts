@@ -19,7 +19,8 @@ import {
 } from './arch.ts';
 import { disk_mount } from './fs/disk/index.ts';
 import { linux_2_6_35 } from './kernels/linux-2.6.35/profile.ts';
-import { kernel_boot, large_system_hash_bytes } from './kernels/linux-2.6.35/setup.ts';
+import { kernel_boot } from './kernels/linux-2.6.35/setup.ts';
+import { large_system_hash_bytes } from './kernels/linux-2.6.35/watermark.ts';
 import { linux_6_1 } from './kernels/linux-6.1/profile.ts';
 import {
   free_bootmem as free_bootmem_61,

@@ -120,9 +120,10 @@ export class KsmState {
 
   constructor(m: Machine) {
     this.slots = [new KsmMmSlot(null as never)];
-    this.rmap_item_cache = kmem_cache_create(m, 'ksm_rmap_item', 64);
-    this.stable_node_cache = kmem_cache_create(m, 'ksm_stable_node', 40);
-    this.mm_slot_cache = kmem_cache_create(m, 'ksm_mm_slot', 48);
+    const small = m.shape.bytes_per_long === 4;
+    this.rmap_item_cache = kmem_cache_create(m, 'ksm_rmap_item', small ? 32 : 64);
+    this.stable_node_cache = kmem_cache_create(m, 'ksm_stable_node', small ? 20 : 40);
+    this.mm_slot_cache = kmem_cache_create(m, 'ksm_mm_slot', small ? 24 : 48);
   }
 }
 

@@ -69,6 +69,8 @@ export interface Shape {
   readonly flatmem: boolean;
   /** sizeof(struct page) of the real kernel, for the memmap deduction and printed addresses. */
   readonly sizeof_struct_page: number;
+  /** 8 on 64-bit machines, 4 on 32-bit ones: also the size of a pointer. */
+  readonly bytes_per_long: number;
   readonly nr_cpus: number;
   /** Built with NUMA: node files, numa counters, zonelists by distance. */
   readonly numa: boolean;
@@ -503,7 +505,7 @@ export class Machine {
     this.swapper_space = this.mappings.create(swap_aops, 0);
     this.radix_nodes = new RadixTreeNodes(shape.nr_cpus);
     this.buffer_heads = new BufferHeads(shape.nr_cpus, kernel.bh_lru_size);
-    this.slab = new SlabState(page_size, shape.nr_cpus, shape.max_order);
+    this.slab = new SlabState(shape);
     this.list_heads = new ListHeads(memmap);
     const blocks = Math.ceil(memmap.nr_pages / 2 ** shape.pageblock_order) + 1;
     this.zone_of_block = new Uint8Array(blocks);

@@ -21,7 +21,6 @@ const SLUB_MAX_ORDER = 3;
 const MIN_PARTIAL = 5;
 const MAX_PARTIAL = 10;
 const CACHE_LINE = 64;
-const WORD = 8;
 
 /** One CPU's slab: it allocates from `freelist`, which belongs to slab row `page` (-1: none). */
 export class KmemCacheCpu {
@@ -137,6 +136,7 @@ export class KmemCache {
     page_size: number,
     nr_cpus: number,
     max_order: number,
+    word: number,
   ) {
     this.id = id;
     this.name = name;
@@ -147,16 +147,16 @@ export class KmemCache {
     if (options.destroy_by_rcu) flags |= SLAB_DESTROY_BY_RCU;
     this.flags = flags;
     // calculate_alignment, calculate_sizes
-    let align = Math.max(options.align ?? WORD, WORD);
+    let align = Math.max(options.align ?? word, word);
     if (options.hwcache_align) {
       let line = CACHE_LINE;
       while (object_size <= line / 2) line /= 2;
       align = Math.max(align, line);
     }
     this.align = align;
-    let size = Math.ceil(object_size / WORD) * WORD;
+    let size = Math.ceil(object_size / word) * word;
     // A constructed or still readable object cannot hold the free pointer itself.
-    if (options.ctor || options.destroy_by_rcu) size += WORD;
+    if (options.ctor || options.destroy_by_rcu) size += word;
     size = Math.ceil(size / align) * align;
     this.size = size;
     this.order = calculate_order(page_size, size, nr_cpus, max_order);
@@ -192,55 +192,67 @@ const R = { reclaimable: true };
 const H = { hwcache_align: true };
 
 /**
- * The caches that a 2.6.35 kernel creates while it boots: name, object size, options. The sizes
- * are those of x86-64; for caches without constructor the recorded machine confirms them
- * (../shared/golden: /sys/kernel/slab has :at-0000192, :t-0000176 and so on).
+ * The caches that a 2.6.35 kernel creates while it boots: name, object size with 64 and with 32 bits,
+ * options. For caches without constructor the recorded x86-64 machine confirms the sizes
+ * (../shared/golden: /sys/kernel/slab has :at-0000192, :t-0000176 and so on). No 32-bit sizes were
+ * recorded: they follow from the structures' fields with pointers of 4 bytes (a dentry is padded to
+ * 128 there). With them a machine full of small files has half as much in reclaimable caches as one
+ * with 64 bits, as recorded.
  */
-const BOOT_CACHES: readonly [string, number, KmemCacheOptions][] = [
-  ['kmem_cache_node', 72, H],
-  ['idr_layer_cache', 544, {}],
-  ['vm_area_struct', 176, {}],
-  ['radix_tree_node', 552, { reclaimable: true, ctor: true }],
-  ['task_struct', 1440, {}],
-  ['task_xstate', 512, { align: 16 }],
-  ['sighand_cache', 2088, { hwcache_align: true, destroy_by_rcu: true, ctor: true }],
-  ['signal_cache', 1008, H],
-  ['files_cache', 704, H],
-  ['fs_cache', 64, H],
-  ['mm_struct', 824, H],
-  ['cred_jar', 168, H],
-  ['pid', 80, H],
-  ['nsproxy', 48, {}],
-  ['anon_vma', 24, { destroy_by_rcu: true, ctor: true }],
-  ['anon_vma_chain', 48, {}],
-  ['filp', 232, H],
-  ['names_cache', 4096, H],
-  ['dentry', 192, R],
-  ['inode_cache', 536, { reclaimable: true, ctor: true }],
-  ['proc_inode_cache', 584, { reclaimable: true, ctor: true }],
-  ['sysfs_dir_cache', 80, {}],
-  ['shmem_inode_cache', 720, { ctor: true }],
-  ['bdev_cache', 768, { hwcache_align: true, reclaimable: true, ctor: true }],
-  ['ext2_inode_cache', 712, { reclaimable: true, ctor: true }],
-  ['buffer_head', 104, R],
-  ['bio-0', 176, H],
-  ['biovec-256', 4096, H],
-  ['blkdev_requests', 328, {}],
-  ['blkdev_queue', 2120, {}],
-  ['kmalloc-8', 8, {}],
-  ['kmalloc-16', 16, {}],
-  ['kmalloc-32', 32, {}],
-  ['kmalloc-64', 64, {}],
-  ['kmalloc-96', 96, {}],
-  ['kmalloc-128', 128, {}],
-  ['kmalloc-192', 192, {}],
-  ['kmalloc-256', 256, {}],
-  ['kmalloc-512', 512, {}],
-  ['kmalloc-1024', 1024, {}],
-  ['kmalloc-2048', 2048, {}],
-  ['kmalloc-4096', 4096, {}],
-  ['kmalloc-8192', 8192, {}],
+const BOOT_CACHES: readonly [string, number, number, KmemCacheOptions][] = [
+  ['kmem_cache_node', 72, 48, H],
+  ['idr_layer_cache', 544, 148, {}],
+  ['vm_area_struct', 176, 88, {}],
+  ['radix_tree_node', 552, 288, { reclaimable: true, ctor: true }],
+  ['task_struct', 1440, 1008, {}],
+  ['task_xstate', 512, 512, { align: 16 }],
+  ['sighand_cache', 2088, 1296, { hwcache_align: true, destroy_by_rcu: true, ctor: true }],
+  ['signal_cache', 1008, 576, H],
+  ['files_cache', 704, 320, H],
+  ['fs_cache', 64, 40, H],
+  ['mm_struct', 824, 436, H],
+  ['cred_jar', 168, 96, H],
+  ['pid', 80, 44, H],
+  ['nsproxy', 48, 24, {}],
+  ['anon_vma', 24, 16, { destroy_by_rcu: true, ctor: true }],
+  ['anon_vma_chain', 48, 24, {}],
+  ['filp', 232, 124, H],
+  ['names_cache', 4096, 4096, H],
+  ['dentry', 192, 128, R],
+  ['inode_cache', 536, 328, { reclaimable: true, ctor: true }],
+  ['proc_inode_cache', 584, 352, { reclaimable: true, ctor: true }],
+  ['sysfs_dir_cache', 80, 48, {}],
+  ['shmem_inode_cache', 720, 420, { ctor: true }],
+  ['bdev_cache', 768, 440, { hwcache_align: true, reclaimable: true, ctor: true }],
+  ['ext2_inode_cache', 712, 464, { reclaimable: true, ctor: true }],
+  ['buffer_head', 104, 56, R],
+  ['bio-0', 176, 128, H],
+  ['biovec-256', 4096, 3072, H],
+  ['blkdev_requests', 328, 204, {}],
+  ['blkdev_queue', 2120, 1116, {}],
+  ['kmalloc-8', 8, 8, {}],
+  ['kmalloc-16', 16, 16, {}],
+  ['kmalloc-32', 32, 32, {}],
+  ['kmalloc-64', 64, 64, {}],
+  ['kmalloc-96', 96, 96, {}],
+  ['kmalloc-128', 128, 128, {}],
+  ['kmalloc-192', 192, 192, {}],
+  ['kmalloc-256', 256, 256, {}],
+  ['kmalloc-512', 512, 512, {}],
+  ['kmalloc-1024', 1024, 1024, {}],
+  ['kmalloc-2048', 2048, 2048, {}],
+  ['kmalloc-4096', 4096, 4096, {}],
+  ['kmalloc-8192', 8192, 8192, {}],
 ];
+
+/** What of a machine's shape (mmzone.ts) decides how slabs look. */
+interface SlabShape {
+  readonly page_shift: number;
+  readonly nr_cpus: number;
+  readonly max_order: number;
+  readonly bytes_per_long: number;
+  readonly numa: boolean;
+}
 
 /** All caches of a machine. Those that hot paths use have a field of their own. */
 export class SlabState {
@@ -252,13 +264,17 @@ export class SlabState {
   private readonly page_size: number;
   private readonly nr_cpus: number;
   private readonly max_order: number;
+  private readonly word: number;
 
-  constructor(page_size: number, nr_cpus: number, max_order: number) {
-    this.page_size = page_size;
-    this.nr_cpus = nr_cpus;
-    this.max_order = max_order;
-    for (const [name, size, options] of BOOT_CACHES) {
-      const cache = this.create(name, size, options);
+  constructor(shape: SlabShape) {
+    this.page_size = 2 ** shape.page_shift;
+    this.nr_cpus = shape.nr_cpus;
+    this.max_order = shape.max_order;
+    this.word = shape.bytes_per_long;
+    for (const [name, size_64, size_32, options] of BOOT_CACHES) {
+      // Only a kernel with NUMA takes the records of nodes from a cache.
+      if (name === 'kmem_cache_node' && !shape.numa) continue;
+      const cache = this.create(name, this.word === 8 ? size_64 : size_32, options);
       if (name.startsWith('kmalloc-')) this.kmalloc_caches.push(cache);
     }
     this.radix_tree_node = this.find('radix_tree_node');
@@ -274,6 +290,7 @@ export class SlabState {
       this.page_size,
       this.nr_cpus,
       this.max_order,
+      this.word,
     );
     this.caches.push(cache);
     return cache;

@@ -67,6 +67,7 @@ export const SHAPE_61: Shape = {
   section_nr_pages: 32768,
   flatmem: false,
   sizeof_struct_page: 64,
+  bytes_per_long: 8,
   nr_cpus: 1,
   numa: true,
   compaction: true,

@@ -33,6 +33,7 @@ export const X86_64_SHAPE: Shape = {
   section_nr_pages: 32768,
   flatmem: false,
   sizeof_struct_page: 56,
+  bytes_per_long: 8,
   nr_cpus: 1,
   numa: true,
   compaction: true,

@@ -13,6 +13,7 @@ import type { Machine } from '../../mm/mmzone.ts';
 import { get_slabinfo } from '../../mm/slub.ts';
 import { global_page_state, NR_KERNEL_STACK } from '../../mm/vmstat.ts';
 import { hugepage_files } from './hugetlb_files.ts';
+import { iomem_files } from './iomem.ts';
 import { ksm_files } from './ksm.ts';
 import { meminfo_files, pages_kb } from './meminfo.ts';
 import { node_files } from './node.ts';
@@ -127,6 +128,7 @@ export const files_2_6_35: readonly FileRow<Machine>[] = [
   ...meminfo_files,
   ...proc_page_files,
   ...misc_files,
+  ...iomem_files,
   ...sysctl_files,
   ...ipc_sysctl_files,
   ...node_files,

@@ -2,9 +2,9 @@
  * /proc/meminfo as 2.6.35 prints it, byte for byte, and what nodeN/meminfo shares with it.
  *
  * Linux: fs/proc/meminfo.c, mm/hugetlb.c (hugetlb_report_meminfo), arch/x86/mm/pageattr.c
- * (arch_report_meminfo). Differs: vmalloc space is not modelled, VmallocUsed and VmallocChunk are
- * those of the recorded idle machines; DirectMap is computed from the layout, since no kernel
- * splits its mappings here.
+ * (arch_report_meminfo). Differs: of vmalloc space only the tables that are sized by memory and
+ * swap are modelled, the rest of VmallocUsed and VmallocChunk is that of the recorded idle machines;
+ * DirectMap is computed from the layout, since no kernel splits its mappings here.
  */
 import type { FileRow } from '../../lib/file_row.ts';
 import type { SeqFile } from '../../lib/seq_file.ts';
@@ -35,6 +35,7 @@ import {
   NR_WRITEBACK_TEMP,
   zone_page_state,
 } from '../../mm/vmstat.ts';
+import { large_system_hash_bytes } from './watermark.ts';
 
 /** Label, colon and blanks are this wide; the number follows in 8 columns. */
 const LABEL_WIDTH = 16;
@@ -117,12 +118,34 @@ function direct_map(seq: SeqFile, m: Machine): void {
     .puts(' kB\n');
 }
 
-/** VmallocTotal, VmallocUsed, VmallocChunk in KiB: see the head of this file. */
-const VMALLOC: Record<string, readonly [number, number, number]> = {
-  x86_64: [34359738367, 9068, 34359729227],
-  x86: [122880, 60, 122784],
-  ppc64: [8589934592, 9068, 8589925452],
+/** VmallocTotal, and VmallocUsed without the tables below, in KiB: see the head of this file. */
+const VMALLOC: Record<string, readonly [number, number]> = {
+  x86_64: [34359738367, 8292],
+  x86: [122880, 60],
+  ppc64: [8589934592, 8292],
 };
+/** What of the space is in no piece, in KiB: gaps between areas. */
+const VMALLOC_GAPS: Record<string, number> = { x86_64: 72, x86: 36, ppc64: 72 };
+
+/** Areas of vmalloc, each with a guard page behind it, in KiB: tables that are too large for kmalloc. */
+function vmalloc_tables(m: Machine): number[] {
+  const page = 2 ** (m.shape.page_shift - 10);
+  const area = (bytes: number): number => Math.ceil(bytes / 1024 / page) * page + page;
+  // One byte a slot of a swap area; the tables of dentries and inodes, which NUMA spreads.
+  const tables = m.swap_info.map((swap) => area(swap.pages));
+  if (m.shape.numa)
+    for (const scale of [13, 14]) tables.push(area(large_system_hash_bytes(m, scale)));
+  return tables;
+}
+
+function vmalloc_lines(seq: SeqFile, m: Machine): void {
+  const [total, own] = VMALLOC[m.shape.machine]!;
+  const used = vmalloc_tables(m).reduce((sum, kb) => sum + kb, own);
+  const gaps = VMALLOC_GAPS[m.shape.machine]! + m.swap_info.length * 4;
+  kb_line(seq, 'VmallocTotal', total);
+  kb_line(seq, 'VmallocUsed', used);
+  kb_line(seq, 'VmallocChunk', total - used - gaps);
+}
 
 /** fs/proc/meminfo.c: meminfo_proc_show. Stays below 2048 bytes: hugeadm reads it in one piece. */
 export function meminfo_show(seq: SeqFile, m: Machine): void {
@@ -176,10 +199,7 @@ export function meminfo_show(seq: SeqFile, m: Machine): void {
   const limit = Math.floor((pages * ratio) / 100) + m.total_swap_pages;
   kb_line(seq, 'CommitLimit', pages_kb(m, limit));
   kb_line(seq, 'Committed_AS', pages_kb(m, m.vm_committed_as));
-  const [total, used, chunk] = VMALLOC[m.shape.machine] ?? VMALLOC['x86_64']!;
-  kb_line(seq, 'VmallocTotal', total);
-  kb_line(seq, 'VmallocUsed', used);
-  kb_line(seq, 'VmallocChunk', chunk);
+  vmalloc_lines(seq, m);
   const h = default_hstate(m);
   const huge: Record<string, number> = {
     Total: h?.nr_huge_pages ?? 0,

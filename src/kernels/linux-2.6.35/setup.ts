@@ -20,33 +20,36 @@ import { trace_2_6_35 } from './trace_events.ts';
 import {
   init_lowmem_reserve_ratio,
   init_per_zone_wmark_min,
+  large_system_hash_bytes,
   refresh_zone_stat_thresholds,
 } from './watermark.ts';
 
-/** Kernel threads of an idle machine with one CPU (recorded: 27 stacks of 8 KiB), and per further CPU. */
+/** Kernel threads of an idle machine with one CPU (recorded: so many stacks of 8 KiB), and per further CPU. */
 const KERNEL_THREADS = 27;
+const KERNEL_THREADS_X86 = 25;
 const KERNEL_THREADS_PER_CPU = 5;
 
 /**
  * What an idle kernel holds in its slab caches per registered device, file and driver: so many
- * objects of each cache are allocated in turn, BOOT_ROUNDS times. Chosen so that the two slab
- * counters come out as in the recorded machines' meminfo after boot (676 and 1384 kB on x86-64).
+ * objects of each cache are allocated in turn, BOOT_ROUNDS times; the second count is for 32 bits.
+ * Chosen so that the two slab counters come out as in the recorded machines' meminfo after boot
+ * (676 and 1384 kB on x86-64, 508 and 1552 on x86).
  */
 const BOOT_ROUNDS = 320;
-const BOOT_OBJECTS: readonly (readonly [string, number])[] = [
-  ['sysfs_dir_cache', 12],
-  ['kmalloc-32', 8],
-  ['kmalloc-64', 6],
-  ['kmalloc-192', 2],
-  ['kmalloc-512', 1],
-  ['dentry', 5],
-  ['inode_cache', 2],
+const BOOT_OBJECTS: readonly (readonly [string, number, number])[] = [
+  ['sysfs_dir_cache', 12, 12],
+  ['kmalloc-32', 8, 8],
+  ['kmalloc-64', 6, 6],
+  ['kmalloc-192', 2, 2],
+  ['kmalloc-512', 1, 1],
+  ['dentry', 5, 7],
+  ['inode_cache', 2, 2],
 ];
 /** Large objects of drivers and subsystems, once each. */
-const BOOT_LARGE: readonly (readonly [string, number])[] = [
-  ['kmalloc-1024', 90],
-  ['kmalloc-2048', 70],
-  ['kmalloc-4096', 46],
+const BOOT_LARGE: readonly (readonly [string, number, number])[] = [
+  ['kmalloc-1024', 90, 90],
+  ['kmalloc-2048', 70, 148],
+  ['kmalloc-4096', 46, 88],
 ];
 
 /** Runs the kernel's own initialisation. Precondition: boot memory has been freed. */
@@ -75,22 +78,6 @@ export function set_page_group_by_mobility(m: Machine): void {
 }
 
 /**
- * Bytes of one of the tables that are sized by memory: one entry, a pointer, for 2^scale bytes of low
- * memory, `limit` entries at most (page_alloc.c: alloc_large_system_hash).
- */
-export function large_system_hash_bytes(m: Machine, scale: number, limit = 2 ** 31): number {
-  let kernel_pages = 0;
-  for (const zone of m.populated_zones) {
-    if (zone.zone_idx <= m.shape.ZONE_NORMAL) kernel_pages += zone.present_pages;
-  }
-  const mib = 2 ** (20 - m.shape.page_shift);
-  kernel_pages = Math.ceil(kernel_pages / mib) * mib;
-  const wanted = Math.max(16, Math.floor(kernel_pages / 2 ** (scale - m.shape.page_shift)));
-  const entries = Math.min(limit, 2 ** Math.ceil(Math.log2(wanted)));
-  return entries * (m.shape.machine === 'x86' ? 4 : 8);
-}
-
-/**
  * The dentry and inode hash tables, spread over the nodes (hashdist). A kernel without NUMA made
  * them before, in boot memory.
  */
@@ -108,14 +95,13 @@ function alloc_large_system_hashes(m: Machine): void {
 
 /** Devices, drivers, their files in sysfs and debugfs: slab objects that stay. */
 function alloc_boot_objects(m: Machine): void {
-  for (let round = 0; round < BOOT_ROUNDS; round++) {
-    for (const [name, count] of BOOT_OBJECTS) {
-      for (let i = 0; i < count; i++) kmem_cache_alloc(m, m.slab.find(name), GFP_KERNEL);
-    }
-  }
-  for (const [name, count] of BOOT_LARGE) {
-    for (let i = 0; i < count; i++) kmem_cache_alloc(m, m.slab.find(name), GFP_KERNEL);
-  }
+  const small = m.shape.bytes_per_long === 4;
+  const take = ([name, on_64, on_32]: readonly [string, number, number]): void => {
+    const cache = m.slab.find(name);
+    for (let i = small ? on_32 : on_64; i > 0; i--) kmem_cache_alloc(m, cache, GFP_KERNEL);
+  };
+  for (let round = 0; round < BOOT_ROUNDS; round++) for (const row of BOOT_OBJECTS) take(row);
+  for (const row of BOOT_LARGE) take(row);
 }
 
 /**
@@ -123,7 +109,8 @@ function alloc_boot_objects(m: Machine): void {
  * ksmd do is driven by the clock (machine.ts), and /proc shows no directories for them.
  */
 function start_kernel_threads(m: Machine): void {
-  const threads = KERNEL_THREADS + (m.shape.nr_cpus - 1) * KERNEL_THREADS_PER_CPU;
+  const first = m.shape.machine === 'x86' ? KERNEL_THREADS_X86 : KERNEL_THREADS;
+  const threads = first + (m.shape.nr_cpus - 1) * KERNEL_THREADS_PER_CPU;
   for (let i = 0; i < threads; i++) {
     for (const name of ['task_struct', 'signal_cache', 'sighand_cache', 'pid', 'cred_jar']) {
       kmem_cache_alloc(m, m.slab.find(name), GFP_KERNEL);

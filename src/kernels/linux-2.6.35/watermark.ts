@@ -255,3 +255,19 @@ export function setup_zone_migrate_reserve(m: Machine, zone: Zone): void {
     }
   }
 }
+
+/**
+ * Bytes of one of the tables that are sized by memory: one entry, a pointer, for 2^scale bytes of low
+ * memory, `limit` entries at most (page_alloc.c: alloc_large_system_hash).
+ */
+export function large_system_hash_bytes(m: Machine, scale: number, limit = 2 ** 31): number {
+  let kernel_pages = 0;
+  for (const zone of m.populated_zones) {
+    if (zone.zone_idx <= m.shape.ZONE_NORMAL) kernel_pages += zone.present_pages;
+  }
+  const mib = 2 ** (20 - m.shape.page_shift);
+  kernel_pages = Math.ceil(kernel_pages / mib) * mib;
+  const wanted = Math.max(16, Math.floor(kernel_pages / 2 ** (scale - m.shape.page_shift)));
+  const entries = Math.min(limit, 2 ** Math.ceil(Math.log2(wanted)));
+  return entries * (m.shape.machine === 'x86' ? 4 : 8);
+}
