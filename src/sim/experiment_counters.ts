@@ -84,21 +84,24 @@ export function block_map(m: Machine): string {
   for (const zone of m.populated_zones) {
     const end = zone_end_pfn(zone);
     const first = zone.zone_start_pfn - (zone.zone_start_pfn % size);
+    // A free block may be larger than a page block: only its first frame says so.
+    let free_until = 0;
     for (let block = first; block < end; block += size) {
       let kernel = 0;
       let anon = 0;
       let cache = 0;
       let huge = false;
-      let free = 0;
+      let free = free_until > block ? size : 0;
       const last = Math.min(block + size, end);
-      for (let pfn = Math.max(block, zone.zone_start_pfn); pfn < last; pfn++) {
+      for (let pfn = Math.max(block, zone.zone_start_pfn, free_until); pfn < last; pfn++) {
         if (!pfn_valid(m, pfn)) continue;
         const flags = p.flags[pfn]!;
         if ((flags & PG_reserved) !== 0) continue;
         if ((flags & PG_buddy) !== 0) {
           const pages = 2 ** p.private_[pfn]!;
           free += pages;
-          pfn += pages - 1;
+          free_until = pfn + pages;
+          pfn = free_until - 1;
         } else if ((flags & PG_head) !== 0 && (flags & PG_slab) === 0 && pfn % size === 0) {
           huge = true;
           break;
