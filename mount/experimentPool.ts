@@ -121,14 +121,14 @@ export async function runAll(
     try {
       await Promise.all(
         open.map(async (task) => {
-          const done = (await pool.run(task)) as Done;
+          const done = (await pool.run(task).catch((error: Error) => {
+            throw new Failure(`the run ${taskKey(task)} failed: ${error.message}`);
+          })) as Done;
           results.set(taskKey(task), done);
           if (journal !== undefined) appendFileSync(journal, JSON.stringify(done) + '\n');
           onDone(done, false);
         }),
       );
-    } catch (error) {
-      throw new Failure(`an experiment failed: ${(error as Error).message}`);
     } finally {
       await pool.destroy();
     }

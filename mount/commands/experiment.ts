@@ -172,6 +172,7 @@ class Progress {
 
   constructor(total: number) {
     this.#total = total;
+    if (process.stderr.isTTY) this.#bar('');
   }
 
   add(done: Done, cached: boolean): void {
@@ -181,16 +182,22 @@ class Progress {
     const { experiment, machine, setup, compaction } = run.cell;
     const what = `${experiment} ${setup} ${machine} ${compaction ? 'compaction' : 'vanilla'} seed ${run.seed}`;
     if (process.stderr.isTTY) {
-      const width = 30;
-      const filled = Math.round((this.done / this.#total) * width);
-      const bar = '#'.repeat(filled) + '.'.repeat(width - filled);
-      process.stderr.write(`\r[${bar}] ${this.done}/${this.#total} ${this.#left()} ${what}\x1b[K`);
+      this.#bar(`${this.#left()} ${what}`);
     } else if (!cached) {
       const got = `${run.got} of ${run.attempted}`;
       process.stderr.write(
         `${this.done}/${this.#total} ${what}: ${got} (${done.seconds.toFixed(1)} s)\n`,
       );
     }
+  }
+
+  /** The bar and as much of the text as fits on the line. */
+  #bar(text: string): void {
+    const width = 30;
+    const filled = Math.floor((this.done / this.#total) * width);
+    const bar = '#'.repeat(filled) + '.'.repeat(width - filled);
+    const line = `[${bar}] ${this.done}/${this.#total} ${text}`;
+    process.stderr.write(`\r${line.slice(0, (process.stderr.columns ?? 80) - 1)}\x1b[K`);
   }
 
   #left(): string {
