@@ -77,6 +77,52 @@ for (const { args, zones, hugeKb, pools, nodes } of MACHINES) {
   });
 }
 
+/** Free pages of each zone, its mark MIN, and what it keeps for requests that start at DMA32. */
+function zones(zoneinfo: string): { free: number; min: number; reserve: number }[] {
+  return zoneinfo.split(/^(?=Node )/m).map((text) => {
+    const value = (word: string): number =>
+      Number(new RegExp(`${word} +(\\d+)$`, 'm').exec(text)![1]);
+    const protection = /protection: \(\d+, (\d+),/.exec(text)![1];
+    return { free: value('pages free'), min: value(' min'), reserve: Number(protection) };
+  });
+}
+
+for (const [when, kb] of [
+  ['as booted', null],
+  ['with min_free_kbytes as hugeadm sets it', 45056],
+] as const) {
+  it(`13.4: nr_hugepages grown to its limit, idle, 2 GiB, ${when}`, options, async (t) => {
+    const mnt = await mountMachine(t, ['--memory', '2G']);
+    if (kb !== null) await sh(`echo ${kb} > ${mnt}/proc/sys/vm/min_free_kbytes`);
+    const read = (path: string): string => readFileSync(join(mnt, path), 'utf8');
+    const before = zones(read('proc/zoneinfo'));
+    await sh(`echo 100000 > ${mnt}/proc/sys/vm/nr_hugepages`);
+    const got = Number(read('proc/sys/vm/nr_hugepages'));
+    // The worked ceilings: with 45056 kB at most 980, whatever compaction does.
+    if (kb !== null) {
+      assert.equal(before[1]!.min, 11180, '13.4 has 11178, without the dma_reserve of C4');
+      assert.ok(got <= 980, `${got} huge pages`);
+    }
+    // An allocation may not take a zone below MIN and what is kept for others.
+    let ceiling = 0;
+    for (const { free, min, reserve } of before) {
+      ceiling += Math.max(0, Math.floor((free - min - reserve) / 512));
+    }
+    // What was in caches is given up on the way: a page or two more than was free.
+    assert.ok(got <= ceiling + 2, `${got} huge pages, the ceiling is ${ceiling}`);
+    assert.ok(got >= ceiling - 12, `${got} huge pages, the ceiling is ${ceiling}`);
+    for (const { free, min, reserve } of zones(read('proc/zoneinfo'))) {
+      assert.ok(free > min + reserve, `${free} free pages, MIN ${min}, kept ${reserve}`);
+    }
+    assert.match(read('proc/meminfo'), new RegExp(`^HugePages_Free: +${got}$`, 'm'));
+    // It is the limit: asking again gives nothing, and all of it can be given back.
+    await sh(`echo 100000 > ${mnt}/proc/sys/vm/nr_hugepages`);
+    assert.ok(Number(read('proc/sys/vm/nr_hugepages')) <= got + 1);
+    await sh(`echo 0 > ${mnt}/proc/sys/vm/nr_hugepages`);
+    assert.equal(read('proc/sys/vm/nr_hugepages'), '0\n');
+  });
+}
+
 it('what cannot be mounted is refused with one line', options, async () => {
   for (const [args, message] of [
     ['--page-size 64K', 'page size must be 4096, or 65536 on ppc64'],
