@@ -312,6 +312,8 @@ export interface KernelProfile {
   readonly hugetlb?: HugetlbOps;
   /** Reverse mapping of KSM pages, in a kernel that has KSM. */
   readonly ksm?: KsmRmap;
+  /** /proc/kpageflags marks every frame of a free block or a slab, not only the first (4.7 on). */
+  readonly kpageflags_of_tails?: true;
   /** Its virtual files under /proc and /sys. */
   readonly files: readonly FileRow<Machine>[];
   /** Its directories that come and go: /proc/PID. */

@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { proc_page_files } from '../../src/fs/proc/page.ts';
+import { O_WRONLY, type OpenFile, type Vnode } from '../../src/fs/vfs.ts';
+import { boot, is_job, mount_root, run_job } from '../../src/index.ts';
 import { PAGE_MAPPING_ANON, PAGE_MAPPING_FLAGS } from '../../src/mm/page.ts';
 import * as flags from '../../src/mm/page_flags.ts';
 import { recorded_machine, X86_64 } from './recorded_machine.ts';
@@ -70,6 +72,54 @@ test('mapped, anonymous, KSM; a mapped slab page is none', () => {
   assert.deepEqual(words(kpageflags, 5000, 1), [1n << 7n]);
   p.flags[5000] = 0;
   p._mapcount[5000] = 0;
+});
+
+test('huge pages: all frames of the pool, free and in use', () => {
+  const machine = boot({ memory: 2 ** 28 });
+  const root = mount_root(machine);
+  const write = (path: string, text: string): void => {
+    let node: Vnode = root;
+    for (const name of path.split('/')) node = node.lookup(name) as Vnode;
+    const file = node.open(O_WRONLY, CTX.caller) as OpenFile;
+    const result = file.write(Buffer.from(text), 0);
+    assert.equal(is_job(result) ? run_job(result) : result, text.length);
+    file.release();
+  };
+  const huge = (): number => {
+    const pages = 2 ** 16;
+    const buf = new Uint8Array(pages * 8);
+    // From the middle of a block on, as a reader with small buffers has it.
+    const at = 100;
+    const ret = kpageflags!.read_at!(machine, at * 8, buf, CTX);
+    const all = [...new BigUint64Array(buf.buffer, 0, ret / 8)];
+    return all.filter((word) => ((word >> 17n) & 1n) === 1n).length;
+  };
+  assert.equal(huge(), 0);
+  write('proc/sys/vm/nr_hugepages', '7\n');
+  assert.equal(huge(), 7 * 512);
+  write('sys/kernel/debug/pageblock/spawn', 'huge 3 touch=2\n');
+  assert.equal(machine.hstates[0]!.free_huge_pages, 5);
+  assert.equal(huge(), 7 * 512);
+});
+
+test('free blocks and slabs: their first frame in 2.6.35, every frame in 6.1', () => {
+  for (const kernel of ['2.6.35', '6.1'] as const) {
+    const machine = boot({ memory: 2 ** 27, kernel });
+    const buf = new Uint8Array(2 ** 15 * 8);
+    const ret = kpageflags!.read_at!(machine, 0, buf, CTX);
+    const all = [...new BigUint64Array(buf.buffer, 0, ret / 8)];
+    const marked = (bit: bigint): number => all.filter((w) => ((w >> bit) & 1n) === 1n).length;
+    let [blocks, frames] = [0, 0];
+    for (const zone of machine.populated_zones) {
+      zone.nr_free.forEach((count, order) => {
+        blocks += count;
+        frames += count * 2 ** order;
+      });
+    }
+    assert.equal(marked(10n), kernel === '6.1' ? frames : blocks, kernel);
+    const first = machine.memmap.flags.filter((f) => (f & flags.PG_slab) !== 0).length;
+    assert.ok(kernel === '6.1' ? marked(7n) > first : marked(7n) === first, kernel);
+  }
 });
 
 test('whole words only; the file ends with the last frame; a hole has no page', () => {

@@ -1,14 +1,22 @@
 /**
  * /proc/kpageflags and /proc/kpagecount: a little-endian 64-bit word for each frame.
  *
- * The bits are an interface: later kernels only add some, of kinds of pages that are not here.
+ * The bits are an interface: later kernels only add some, of kinds of pages that are not here; from
+ * 4.7 on those of free blocks and slabs are set in every frame (kpageflags_of_tails).
  * Linux: fs/proc/page.c, include/linux/kernel-page-flags.h. Differs: a slab page's count is 0, where
  * 2.6.35 shows what SLUB keeps in the same field.
  */
 import { EINVAL } from '../../lib/errno.ts';
 import type { FileRow } from '../../lib/file_row.ts';
 import { type Machine, pfn_valid, zone_end_pfn } from '../../mm/mmzone.ts';
-import { PageAnon, PageKsm, page_mapcount, page_mapped } from '../../mm/page.ts';
+import {
+  compound_head,
+  PageAnon,
+  PageKsm,
+  page_mapcount,
+  page_mapped,
+  type pfn_t,
+} from '../../mm/page.ts';
 import {
   PG_active,
   PG_arch_1,
@@ -56,6 +64,7 @@ const LOW_BITS: readonly [flag: number, bit: number][] = [
 ];
 const KPF_MMAP = 1 << 11;
 const KPF_ANON = 1 << 12;
+const KPF_HUGE = 1 << 17;
 const KPF_NOPAGE = 1 << 20;
 const KPF_KSM = 1 << 21;
 
@@ -91,11 +100,29 @@ function translation(bits: readonly [flag: number, bit: number][], base: number)
 const [LOW_LOWER, LOW_UPPER] = translation(LOW_BITS, 0) as [Uint32Array, Uint32Array];
 const [HIGH_LOWER, HIGH_UPPER] = translation(HIGH_BITS, 32) as [Uint32Array, Uint32Array];
 
+/** Whether a frame lies in a free block (mm/page_alloc.c: is_free_buddy_page). */
+function is_free_buddy_page(m: Machine, pfn: pfn_t): boolean {
+  const p = m.memmap;
+  for (let order = 0; order < m.shape.max_order; order++) {
+    const head = pfn - (pfn % 2 ** order);
+    if ((p.flags[head]! & PG_buddy) !== 0 && p.private_[head]! >= order) return true;
+  }
+  return false;
+}
+
+/** What a kernel tells of every frame of a free block or a slab, not only of the first. */
+function tail_flags(m: Machine, pfn: pfn_t, flags: number): number {
+  const p = m.memmap;
+  if ((flags & PG_tail) !== 0) return p.flags[compound_head(p, pfn)]! & PG_slab;
+  return p._count[pfn] === 0 && is_free_buddy_page(m, pfn) ? PG_buddy : 0;
+}
+
 /** The low 32 bits of a frame's word (fs/proc/page.c: get_uflags). */
 function kpage_flags_low(m: Machine, pfn: number): number {
   if (!pfn_valid(m, pfn)) return KPF_NOPAGE;
   const p = m.memmap;
-  const flags = p.flags[pfn]!;
+  let flags = p.flags[pfn]!;
+  if (m.kernel.kpageflags_of_tails && (flags & PG_buddy) === 0) flags |= tail_flags(m, pfn, flags);
   let word = LOW_LOWER[flags & (2 ** HALF - 1)]! | LOW_UPPER[flags >>> HALF]!;
   if ((flags & PG_slab) === 0 && page_mapped(p, pfn)) word |= KPF_MMAP;
   if (PageAnon(p, pfn)) word |= KPF_ANON;
@@ -111,6 +138,28 @@ function kpage_flags_high(m: Machine, pfn: number): number {
 
 function kpage_count(m: Machine, pfn: number): number {
   return pfn_valid(m, pfn) ? page_mapcount(m.memmap, pfn) : 0;
+}
+
+/**
+ * Marks the frames of huge page pools among the words of a range, free and in use. (Linux' PageHuge
+ * asks the destructor of the compound page; ours have none, but the pools and processes list them.)
+ */
+function mark_huge(m: Machine, view: DataView, start: number, end: number): void {
+  const mark = (first: number, order: number): void => {
+    const last = Math.min(end, first + 2 ** order);
+    for (let pfn = Math.max(start, first); pfn < last; pfn++) {
+      const at = (pfn - start) * ENTRY;
+      view.setUint32(at, view.getUint32(at, true) | KPF_HUGE, true);
+    }
+  };
+  for (const h of m.hstates) {
+    for (const list of h.hugepage_freelists) for (const pfn of list) mark(pfn, h.order);
+  }
+  for (const task of m.tasks.values()) {
+    for (const { hstate_idx, pfns } of task.huge_mappings) {
+      for (const pfn of pfns) if (pfn >= 0) mark(pfn, m.hstates[hstate_idx]!.order);
+    }
+  }
 }
 
 /** One past the highest frame of RAM: the files end there. */
@@ -142,6 +191,14 @@ function read_words(
 
 const zero = (): number => 0;
 
+function read_flags(m: Machine, pos: number, buf: Uint8Array): number {
+  const count = read_words(m, pos, buf, kpage_flags_low, kpage_flags_high);
+  if (count <= 0) return count;
+  const first = pos / ENTRY;
+  mark_huge(m, new DataView(buf.buffer, buf.byteOffset, count), first, first + count / ENTRY);
+  return count;
+}
+
 export const proc_page_files: readonly FileRow<Machine>[] = [
   {
     path: '/proc/kpagecount',
@@ -152,7 +209,7 @@ export const proc_page_files: readonly FileRow<Machine>[] = [
   {
     path: '/proc/kpageflags',
     mode: 0o400,
-    read_at: (m, pos, buf) => read_words(m, pos, buf, kpage_flags_low, kpage_flags_high),
+    read_at: read_flags,
     doc: 'the flags of each frame: 64 bits a frame, as page-types reads them',
   },
 ];

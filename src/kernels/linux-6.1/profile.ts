@@ -30,6 +30,7 @@ export const linux_6_1: KernelProfile = {
   pageblocks_stay_apart: true,
   bh_lru_size: 16,
   lru_drain_bh_lrus: true,
+  kpageflags_of_tails: true,
   setup_pageset,
   alloc_pages,
   __free_pages,
