@@ -36,7 +36,14 @@ export interface Cover {
 }
 
 /** What is covered. Directories come whole: names that only the host has must vanish in them. */
-const COVERS: readonly { path: string; dir?: true; cpus?: true; private?: true }[] = [
+const COVERS: readonly {
+  path: string;
+  dir?: true;
+  cpus?: true;
+  private?: true;
+  /** Only where the host has it as well. */
+  optional?: true;
+}[] = [
   { path: '/proc/meminfo' },
   { path: '/proc/zoneinfo' },
   { path: '/proc/vmstat' },
@@ -57,6 +64,7 @@ const COVERS: readonly { path: string; dir?: true; cpus?: true; private?: true }
   { path: '/sys/devices/system/node', dir: true },
   { path: '/sys/kernel/mm', dir: true },
   { path: '/sys/kernel/debug', dir: true },
+  { path: '/sys/kernel/tracing', dir: true, optional: true },
   // hugeadm makes its mount points here.
   { path: '/var/lib/hugetlbfs', dir: true, private: true },
 ];
@@ -65,9 +73,11 @@ const COVERS: readonly { path: string; dir?: true; cpus?: true; private?: true }
 export function coversFor(mountPoint: string): Cover[] {
   const sameCpus = cpuCount(join(mountPoint, 'proc/stat')) === cpuCount('/proc/stat');
   const covers: Cover[] = [];
-  for (const { path, dir, cpus, private: own } of COVERS) {
+  for (const { path, dir, cpus, private: own, optional } of COVERS) {
     if (own) {
       covers.push({ kind: 'private', path });
+    } else if (optional && !existsSync(path)) {
+      debug('the host has no %s', path);
     } else if (!existsSync(join(mountPoint, path))) {
       // Without NUMA the machine has no nodes; a program must not find the host's.
       if (dir && existsSync(path)) covers.push({ kind: 'empty', path });

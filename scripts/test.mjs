@@ -31,9 +31,18 @@ const groups = wanted.length > 0 ? GROUPS.filter((group) => wanted.includes(grou
 
 if (!args.includes('--no-setup')) setUp();
 if (groups.includes('e2e')) {
+  // What the tests run, most of it on mounted machines, and the Debian packages that have it.
   const programs = {
     fusermount3: 'fuse3',
     fio: 'fio',
+    hugeadm: 'libhugetlbfs-bin',
+    sysctl: 'procps',
+    numactl: 'numactl',
+    sar: 'sysstat',
+    'prometheus-node-exporter': 'prometheus-node-exporter',
+    'updatedb.plocate': 'plocate',
+    'stress-ng': 'stress-ng',
+    python3: 'python3',
     chromium: 'chromium',
     unshare: 'util-linux',
   };

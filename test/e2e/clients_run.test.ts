@@ -7,33 +7,19 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, it } from 'node:test';
+import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { mounts } from '../../mount/mountinfo.ts';
 import { packageRoot } from '../../mount/native.ts';
 import { Client, cannotBe, EVERYBODY, missing, numbers, WRITES } from '../helpers/clients.ts';
+import { hostState, hostUnchanged } from '../helpers/host_state.ts';
 import { MAIN, notRoot, pageblock } from '../helpers/mounts.ts';
 import { run, sh } from '../helpers/processes.ts';
 
 const options = { skip: missing(), timeout: 120_000 };
 const asRoot = { skip: notRoot() || missing(), timeout: 120_000 };
 
-/** All of the host that programs on a machine could hit by mistake. */
-async function hostState(): Promise<string> {
-  const files =
-    '/proc/sys/vm /proc/sys/kernel/shm* /sys/kernel/mm/hugepages /sys/kernel/mm/ksm ' +
-    '/sys/kernel/mm/transparent_hugepage /sys/devices/system/node/node*/hugepages';
-  const values = await sh(
-    `grep -r . ${files} 2>/dev/null | grep -v 'full_scans\\|stat_refresh\\|pages_' | sort; ` +
-      'grep Huge /proc/meminfo | grep -v Anon; ls -la /var/lib; ls -d /var/lib/hugetlbfs 2>&1; true',
-  );
-  return (
-    values +
-    mounts()
-      .map(({ path, type }) => `${path} ${type}\n`)
-      .join('')
-  );
-}
+hostUnchanged(before, after);
 
 for (const who of EVERYBODY) {
   describe(`run as ${who}`, () => {
@@ -56,6 +42,8 @@ for (const who of EVERYBODY) {
       assert.match(seen, /^hugepages_treat_as_movable$/m);
       assert.match(seen, /^extfrag$/m);
       assert.doesNotMatch(seen, /user_reserve_kbytes|watermark_scale_factor/);
+      // What the machine does not have is not the host's either.
+      assert.equal(await client.sh('! [ -d /sys/kernel/tracing ] || ls /sys/kernel/tracing'), '');
       // What belongs to the process itself is the host's.
       assert.equal(await client.sh('[ /proc/self -ef /proc/$BASHPID ]; cat <(echo ok)'), 'ok\n');
       assert.match(await client.out('cat', '/proc/self/cmdline'), /^cat\0\/proc\/self\/cmdline\0$/);
@@ -198,7 +186,7 @@ it('refuses when a file is not covered', asRoot, async (t) => {
 });
 
 it('changes nothing on the host, not even when the server is killed', asRoot, async (t) => {
-  const before = await hostState();
+  const state = await hostState();
   const client = await Client.mount(t, 'root', ['--memory', '512M', '--nodes', '2']);
   const script =
     'echo 20 > /proc/sys/vm/nr_hugepages; echo 1 > /proc/sys/vm/overcommit_memory; ' +
@@ -221,7 +209,7 @@ it('changes nothing on the host, not even when the server is killed', asRoot, as
   assert.equal(again.status, 1);
   assert.match(again.stderr, /was killed: pageblock umount/);
   await client.pageblock(['umount', client.mnt]);
-  assert.equal(await hostState(), before.replace(/^.*pageblock-test.*\n/gm, ''));
+  assert.equal(await hostState(), state);
   // The one who kept the namespace has seen it too.
   const holder = async () => run('pgrep', ['-f', `pageblock-run ${client.mnt}( |$)`]);
   for (let i = 0; i < 50 && (await holder()).status === 0; i++) await sleep(100);

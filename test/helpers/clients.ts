@@ -5,12 +5,13 @@
  * .ci/run installs; where one is missing its tests are skipped and say what to install.
  */
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
-import { chmodSync, chownSync, existsSync, readFileSync } from 'node:fs';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { chmodSync, chownSync, existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { createInterface, type Interface } from 'node:readline';
 import type { TestContext } from 'node:test';
 import { MAIN, noFuse, notRoot, tempDir, userView } from './mounts.ts';
-import { NOBODY, type RunOptions, type RunResult, run } from './processes.ts';
+import { NOBODY, type RunOptions, type RunResult, run, withUser } from './processes.ts';
 
 /** Programs and the Debian packages that they are in. */
 const PACKAGES: Record<string, string> = {
@@ -48,6 +49,9 @@ export function missing(...programs: string[]): string | false {
   return noRun();
 }
 
+export const KERNELS = ['2.6.35', '6.1'] as const;
+export type Kernel = (typeof KERNELS)[number];
+
 export type Who = 'root' | 'user';
 
 /** Who can be tried: whoever runs the tests, and an ordinary user beside root. */
@@ -67,12 +71,21 @@ export function cannotBe(who: Who): string | false {
 export class Client {
   readonly mnt: string;
   readonly who: Who;
+  readonly kernel: Kernel;
   readonly #command: string[];
   readonly #options: RunOptions;
+  #shell: Shell | undefined;
 
-  private constructor(mnt: string, who: Who, command: string[], options: RunOptions) {
+  private constructor(
+    mnt: string,
+    who: Who,
+    kernel: Kernel,
+    command: string[],
+    options: RunOptions,
+  ) {
     this.mnt = mnt;
     this.who = who;
+    this.kernel = kernel;
     this.#command = command;
     this.#options = options;
   }
@@ -91,7 +104,8 @@ export class Client {
     const PATH = `${process.env['PATH']}:/usr/sbin:/sbin`;
     const env = { ...process.env, PATH, LC_ALL: 'C', HOME: dir, XDG_RUNTIME_DIR: '' };
     const options = { env, cwd: dir, timeout: 120_000, ...(other ? { uid: NOBODY } : {}) };
-    const client = new Client(join(dir, 'mnt'), who, command, options);
+    const kernel = args.includes('6.1') ? '6.1' : '2.6.35';
+    const client = new Client(join(dir, 'mnt'), who, kernel, command, options);
     const result = await client.pageblock(['mount', client.mnt, ...args]);
     assert.deepEqual([result.status, result.stderr], [0, '']);
     return client;
@@ -104,7 +118,19 @@ export class Client {
 
   /** Runs a program on the machine. */
   run(...command: string[]): Promise<RunResult> {
+    if (this.#shell !== undefined) return this.#shell.run(command);
     return this.pageblock(['run', this.mnt, '--', ...command]);
+  }
+
+  /**
+   * From now on one `run` of a shell starts every program: each costs milliseconds instead of the
+   * start of Node, which a table of a hundred programs would spend most of its time on.
+   */
+  openShell(t: TestContext): void {
+    const dir = this.mnt.replace(/\/mnt$/, '');
+    const args = [...this.#command.slice(1), 'run', this.mnt, '--', 'bash'];
+    this.#shell = new Shell(dir, this.#command[0]!, args, this.#options);
+    t.after(() => this.#shell?.end());
   }
 
   /** Its standard output; it must exit 0 and say nothing else. */
@@ -124,8 +150,11 @@ export class Client {
    */
   async read(path: string): Promise<string> {
     if (this.#options.uid === undefined) return readFileSync(join(this.mnt, path), 'utf8');
-    const { stdout } = await run('cat', [join(this.mnt, path)], this.#options);
-    return stdout;
+    return (await this.outside('cat', [join(this.mnt, path)])).stdout;
+  }
+
+  has(path: string): Promise<boolean> {
+    return this.outside('test', ['-e', join(this.mnt, path)]).then(({ status }) => status === 0);
   }
 
   async write(path: string, text: string): Promise<void> {
@@ -138,6 +167,11 @@ export class Client {
   /** /proc/meminfo by name. */
   async meminfo(path = 'proc/meminfo'): Promise<Record<string, number>> {
     return parseMeminfo(await this.read(path));
+  }
+
+  /** Sets a fault, as a line of a file under fault/; `off` ends it. */
+  fault(kind: string, line: string): Promise<void> {
+    return this.write(`sys/kernel/debug/pageblock/fault/${kind}`, `${line}\n`);
   }
 
   /** The writes since the last call, as [path, bytes]. */
@@ -154,6 +188,55 @@ export class Client {
   /** A program outside of the namespace, as the same user. */
   outside(file: string, args: string[], more: RunOptions = {}): Promise<RunResult> {
     return run(file, args, { ...this.#options, ...more });
+  }
+}
+
+/** A bash that starts one program after the other and tells how each ended. */
+class Shell {
+  readonly #dir: string;
+  readonly #child: ChildProcess;
+  readonly #lines: Interface;
+  readonly #ended: Promise<undefined>;
+  #turn: Promise<unknown> = Promise.resolve();
+  #count = 0;
+
+  constructor(dir: string, file: string, args: string[], options: RunOptions) {
+    const [program, argv] = withUser(file, args, options.uid);
+    this.#dir = dir;
+    this.#child = spawn(program, argv, {
+      cwd: options.cwd,
+      env: options.env,
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    this.#lines = createInterface(this.#child.stdout!);
+    this.#ended = new Promise((resolve) => this.#child.once('close', () => resolve(undefined)));
+  }
+
+  /** Programs of one shell run one after the other, whoever asks. */
+  run(command: string[]): Promise<RunResult> {
+    const turn = this.#turn.then(() => this.#run(command));
+    this.#turn = turn.catch(() => {});
+    return turn;
+  }
+
+  async #run(command: string[]): Promise<RunResult> {
+    const at = join(this.#dir, `.out${++this.#count}`);
+    const words = command.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(' ');
+    const timer = setTimeout(() => this.#child.kill('SIGKILL'), 120_000);
+    const answer = new Promise<string>((resolve) => this.#lines.once('line', resolve));
+    this.#child.stdin!.write(`(exec ${words}) </dev/null >${at} 2>${at}.err; echo $?\n`);
+    const line = await Promise.race([answer, this.#ended]);
+    if (line === undefined) throw new Error(`no answer to ${words}`);
+    const status = Number(line);
+    clearTimeout(timer);
+    const [stdout, stderr] = [at, `${at}.err`].map((path) => readFileSync(path, 'utf8'));
+    for (const path of [at, `${at}.err`]) rmSync(path);
+    return { status, signal: null, stdout: stdout!, stderr: stderr! };
+  }
+
+  async end(): Promise<void> {
+    this.#child.stdin!.end();
+    await this.#ended;
   }
 }
 

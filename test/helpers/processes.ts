@@ -64,7 +64,12 @@ export async function sh(script: string, options: RunOptions = {}): Promise<stri
   return result.stdout;
 }
 
-function withUser(file: string, args: string[], uid: number | undefined): [string, string[]] {
+/** The command that runs a program as another user. */
+export function withUser(
+  file: string,
+  args: string[],
+  uid: number | undefined,
+): [string, string[]] {
   if (uid === undefined) return [file, args];
   const ids = [`--reuid=${uid}`, `--regid=${uid}`, '--clear-groups'];
   return ['setpriv', [...ids, '--', file, ...args]];
