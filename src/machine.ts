@@ -506,6 +506,7 @@ export function* advance_clock(m: Machine, ms: number): Job {
   yield* as_kthread(m, FLUSHER, flusher_tick(m));
   if (m.kernel.kswapd_tick !== undefined) yield* m.kernel.kswapd_tick(m);
   if (m.kernel.kcompactd_tick !== undefined) yield* m.kernel.kcompactd_tick(m);
+  if (m.kernel.khugepaged_tick !== undefined) yield* m.kernel.khugepaged_tick(m);
   if (m.kernel.ksmd_tick !== undefined) yield* m.kernel.ksmd_tick(m);
   return 0;
 }

@@ -18,6 +18,11 @@ import { BalancePgdat } from './kernels/linux-2.6.35/kswapd.ts';
 import { linux_2_6_35 } from './kernels/linux-2.6.35/profile.ts';
 import { trace_2_6_35 } from './kernels/linux-2.6.35/trace_events.ts';
 import { ScanControl } from './kernels/linux-2.6.35/vmscan.ts';
+import {
+  deferred_split_shrinker,
+  huge_zero_page_shrinker,
+} from './kernels/linux-6.1/huge_memory.ts';
+import { KhugepagedMmSlot, ThpState } from './kernels/linux-6.1/huge_mm.ts';
 import { linux_6_1 } from './kernels/linux-6.1/profile.ts';
 import { trace_6_1 } from './kernels/linux-6.1/trace_events.ts';
 import { Clock } from './lib/clock.ts';
@@ -91,6 +96,9 @@ function registry(devices: readonly BlockDevice[]): SnapshotRegistry {
     .add_external('def_blk_aops', def_blk_aops)
     .add_external('disk_aops', disk_aops)
     .add_external('shmem_aops', shmem_aops)
+    .add_class(ThpState, KhugepagedMmSlot)
+    .add_external(huge_zero_page_shrinker.name, huge_zero_page_shrinker)
+    .add_external(deferred_split_shrinker.name, deferred_split_shrinker)
     .add_external(dcache_shrinker.name, dcache_shrinker)
     .add_external(icache_shrinker.name, icache_shrinker);
   devices.forEach((device, i) => {

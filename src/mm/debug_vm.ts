@@ -55,6 +55,7 @@ import {
   is_migration_entry,
   next_mapped,
   type PageTable,
+  pmd_huge,
   pte_none,
   pte_pfn,
   pte_present,
@@ -65,6 +66,7 @@ import {
 } from './page_table.ts';
 import {
   NR_ANON_PAGES,
+  NR_ANON_THPS,
   NR_FILE_DIRTY,
   NR_FILE_MAPPED,
   NR_FILE_PAGES,
@@ -80,7 +82,7 @@ import {
 } from './vmstat.ts';
 
 const FLAG_NAMES =
-  'locked error referenced uptodate dirty lru active slab checked arch_1 reserved private private_2 writeback head tail swapcache mappedtodisk reclaim buddy swapbacked unevictable mlocked'.split(
+  'locked error referenced uptodate dirty lru active slab checked arch_1 reserved private private_2 writeback head tail swapcache mappedtodisk reclaim buddy swapbacked unevictable mlocked anon_exclusive'.split(
     ' ',
   );
 
@@ -122,6 +124,8 @@ export class DebugState {
   readonly in_vector: Uint8Array;
   /** By pfn: slots of page cache trees and of the swap cache. */
   readonly cached: Uint8Array;
+  /** By head: entries of upper page tables that map the huge page. */
+  readonly mapped_whole: Map<pfn_t, number> = new Map();
 
   constructor(m: Machine) {
     this.place = new Uint8Array(m.memmap.nr_pages);
@@ -137,6 +141,7 @@ const checks: DebugCheck[] = [
   check_free_lists,
   check_pcp_lists,
   check_lru_lists,
+  check_split_queues,
   check_vectors,
   check_other_links,
   check_frames,
@@ -287,15 +292,39 @@ function check_lru_lists(m: Machine, d: DebugState): void {
   for (const zone of m.populated_zones) {
     for (let lru = 0; lru < NR_LRU_LISTS; lru++) {
       const head = zone.lru + lru;
-      const count = walk(m, d, head, LRU, zone);
-      same(m, `zone ${zone.id}: pages on LRU list ${lru}`, zone.vm_stat[NR_LRU_BASE + lru]!, count);
+      walk(m, d, head, LRU, zone);
+      let count = 0;
       for (let pfn = p.next[head]!; pfn !== head; pfn = p.next[pfn]!) {
         const flags = p.flags[pfn]!;
         if ((flags & PG_lru) === 0) bad(m, `on LRU list ${lru} without PG_lru`, pfn);
         if (lru_of_flags(flags) !== lru) bad(m, `on LRU list ${lru} against its flags`, pfn);
         if (p._count[pfn]! <= 0) bad(m, 'a page without references is on an LRU list', pfn);
         if ((flags & (PG_slab | PG_reserved | PG_tail)) !== 0) bad(m, 'not an LRU page', pfn);
+        count += pages_of(m, pfn);
       }
+      same(m, `zone ${zone.id}: pages on LRU list ${lru}`, zone.vm_stat[NR_LRU_BASE + lru]!, count);
+    }
+  }
+}
+
+/** Pages that a head stands for. */
+function pages_of(m: Machine, pfn: pfn_t): number {
+  return (m.memmap.flags[pfn]! & PG_head) !== 0 ? 2 ** m.memmap.private_[pfn + 1]! : 1;
+}
+
+/** Queues of huge pages that lost a part: linked through second tail pages, counted, mapped in parts. */
+function check_split_queues(m: Machine, d: DebugState): void {
+  const p = m.memmap;
+  for (const pgdat of m.nodes) {
+    const head = pgdat.split_queue;
+    const count = head === 0 ? 0 : walk(m, d, head, LINKED, null);
+    same(m, `node ${pgdat.nid}: split_queue_len`, pgdat.split_queue_len, count);
+    if (head === 0) continue;
+    for (let row = p.next[head]!; row !== head; row = p.next[row]!) {
+      const page = p.index[row]!;
+      if ((p.flags[row]! & PG_tail) === 0 || row !== page + 2) bad(m, 'queued to be split', row);
+      if (page_zone(m, page).nid !== pgdat.nid) bad(m, 'queued to be split elsewhere', page);
+      if ((p.mapping[page]! & PAGE_MAPPING_ANON) === 0) bad(m, 'no huge page to be split', page);
     }
   }
 }
@@ -344,7 +373,7 @@ function check_other_links(m: Machine, d: DebugState): void {
         bad(m, 'links disagree', pfn);
       }
       const owned = p.mapping[pfn] !== 0 || (p.flags[pfn]! & (PG_swapcache | PG_private)) !== 0;
-      if (owned) isolated[(p.flags[pfn]! & PG_swapbacked) !== 0 ? 0 : 1]!++;
+      if (owned) isolated[(p.flags[pfn]! & PG_swapbacked) !== 0 ? 0 : 1]! += pages_of(m, pfn);
     }
     same(m, `zone ${zone.id}: isolated anon`, zone.vm_stat[NR_ISOLATED_ANON]!, isolated[0]!);
     same(m, `zone ${zone.id}: isolated file`, zone.vm_stat[NR_ISOLATED_FILE]!, isolated[1]!);
@@ -393,6 +422,7 @@ function check_frames(m: Machine, d: DebugState): void {
         const head = p.index[pfn]!;
         if ((p.flags[head]! & PG_head) === 0) bad(m, 'a tail page without a head', pfn);
         if (pfn >= head + 2 ** p.private_[head + 1]!) bad(m, 'a tail page behind its block', pfn);
+        if (p._count[pfn] !== 0) bad(m, 'a tail page has references of its own', pfn);
         continue;
       }
       if ((flags & PG_reserved) !== 0 || p._count[pfn]! > 0 || pool.has(pfn)) continue;
@@ -545,7 +575,15 @@ function check_page_tables(m: Machine, d: DebugState): void {
       if (m.tasks.size === 0) foreign = true;
       else bad(m, `the page has ${d.mapped[pfn]} ptes`, pfn);
     }
-    const held = d.mapped[pfn]! + d.cached[pfn]! + d.in_vector[pfn]!;
+    // References of a part are the block's.
+    if ((p.flags[pfn]! & PG_tail) !== 0) continue;
+    let held = d.mapped[pfn]! + d.cached[pfn]! + d.in_vector[pfn]!;
+    const whole = d.mapped_whole.get(pfn) ?? 0;
+    if ((p.flags[pfn]! & PG_head) !== 0 && p.private_[pfn + 1]! > 1) {
+      if (p.private_[pfn + 2] !== whole) bad(m, `mapped ${whole} times as a whole`, pfn);
+      for (let i = pfn + 1; i < pfn + pages_of(m, pfn); i++) held += d.mapped[i]!;
+    } else if (whole > 0) bad(m, 'mapped as a whole, and no huge page', pfn);
+    held += whole;
     const buffers = (p.flags[pfn]! & PG_private) !== 0 ? 1 : 0;
     if (held + buffers > p._count[pfn]! && (p.flags[pfn]! & PG_reserved) === 0) {
       bad(m, `${held + buffers} holders`, pfn);
@@ -565,6 +603,12 @@ function check_area(
   for (let vpn = vma.vm_start; vpn < vma.vm_end; vpn++) {
     vpn = next_mapped(mm, vpn, vma.vm_end);
     if (vpn >= vma.vm_end) break;
+    const pmd = pmd_huge(mm, vpn);
+    if (pmd !== 0) {
+      check_huge_mapping(m, d, vma, vpn, pmd, rss);
+      vpn += 511;
+      continue;
+    }
     const pte = get_pte(mm, vpn);
     if (pte_none(pte)) continue;
     if (pte_present(pte)) {
@@ -584,6 +628,41 @@ function check_area(
   }
 }
 
+/** An entry that maps 512 pages: aligned, inside of its area, and the reverse mapping leads back. */
+function check_huge_mapping(
+  m: Machine,
+  d: DebugState,
+  vma: VmArea,
+  vpn: vpn_t,
+  pmd: number,
+  rss: number[],
+): void {
+  const p = m.memmap;
+  const head = pte_pfn(pmd);
+  if (vpn % 512 !== 0 || vpn + 512 > vma.vm_end)
+    bad(m, `a huge page at ${vpn} leaves its area`, head);
+  if (!pte_present(pmd) || head % 512 !== 0) bad(m, 'a bad entry for a huge page', head);
+  if (head === m.huge_zero_pfn) {
+    if (pte_write(pmd)) bad(m, 'the huge page of zeroes may be written', head);
+    if (!vma.vm_mm.huge_zero_page) bad(m, 'the huge page of zeroes is not held', head);
+    return;
+  }
+  if ((p.flags[head]! & PG_head) === 0 || p.private_[head + 1] !== 9) bad(m, 'no huge page', head);
+  d.mapped_whole.set(head, (d.mapped_whole.get(head) ?? 0) + 1);
+  check_anon_mapping(m, vma, vpn, head, p.index[head]!);
+  rss[1]! += 512;
+}
+
+/** The page's anon_vma must know the area, and its index the place. */
+function check_anon_mapping(m: Machine, vma: VmArea, vpn: vpn_t, pfn: pfn_t, index: number): void {
+  if (linear_page_index(vma, vpn) !== index) bad(m, `mapped at page ${vpn}`, pfn);
+  const anon_vma = m.anon_vmas[m.memmap.mapping[pfn]! >>> 2];
+  if (anon_vma == null || !anon_vma.live) bad(m, 'mapped, and its anon_vma is freed', pfn);
+  let avc = anon_vma!.head;
+  while (avc !== null && avc.vma !== vma) avc = avc.av_next;
+  if (avc === null) bad(m, 'mapped by an area that its anon_vma does not know', pfn);
+}
+
 /** One present pte: reverse mapping must lead back. Returns the rss kind, -1 for special pages. */
 function check_mapping(m: Machine, d: DebugState, vma: VmArea, vpn: vpn_t, pfn: pfn_t): number {
   const p = m.memmap;
@@ -591,14 +670,10 @@ function check_mapping(m: Machine, d: DebugState, vma: VmArea, vpn: vpn_t, pfn: 
   d.mapped[pfn]!++;
   const place = d.place[pfn]!;
   if (place === FREE || place === PCP) bad(m, 'a free page is mapped', pfn);
-  const mapping = p.mapping[pfn]!;
+  const head = (p.flags[pfn]! & PG_tail) !== 0 ? p.index[pfn]! : pfn;
+  const mapping = p.mapping[head]!;
   if ((mapping & PAGE_MAPPING_FLAGS) === PAGE_MAPPING_ANON) {
-    if (linear_page_index(vma, vpn) !== p.index[pfn]) bad(m, `mapped at page ${vpn}`, pfn);
-    const anon_vma = m.anon_vmas[mapping >>> 2];
-    if (anon_vma == null || !anon_vma.live) bad(m, 'mapped, and its anon_vma is freed', pfn);
-    let avc = anon_vma!.head;
-    while (avc !== null && avc.vma !== vma) avc = avc.av_next;
-    if (avc === null) bad(m, 'mapped by an area that its anon_vma does not know', pfn);
+    check_anon_mapping(m, vma, vpn, head, p.index[head]! + (pfn - head));
     return 1;
   }
   if ((mapping & PAGE_MAPPING_FLAGS) === PAGE_MAPPING_FLAGS) {
@@ -623,8 +698,24 @@ function check_tables(m: Machine, mm: MmStruct): void {
   const visit = (table: PageTable | null): void => {
     if (table === null) return;
     if (m.memmap._count[table.pfn] !== 1) bad(m, 'a page of a page table', table.pfn);
-    if (table.ptes !== null) ptes++;
-    else for (const below of table.tables!) visit(below);
+    if (table.ptes !== null) {
+      ptes++;
+      return;
+    }
+    // One pte page is kept for each huge page, empty.
+    let huge = 0;
+    table.tables!.forEach((below, i) => {
+      const pmd = table.pmds?.[i] ?? 0;
+      if (pmd !== 0) huge++;
+      if (pmd !== 0 && below !== null) bad(m, 'a huge page and a pte page in one entry', table.pfn);
+      visit(below);
+    });
+    const kept = table.deposits ?? [];
+    same(m, 'pte pages kept for huge pages', kept.length, huge);
+    for (const below of kept) {
+      if (below.ptes!.some((pte) => pte !== 0)) bad(m, 'a kept pte page is in use', below.pfn);
+      visit(below);
+    }
   };
   visit(mm.pgd);
   same(m, 'nr_ptes', mm.nr_ptes, ptes);
@@ -733,6 +824,7 @@ function check_counters(m: Machine): void {
   for (const zone of m.populated_zones) {
     const counted = new Map<number, number>([
       [NR_ANON_PAGES, 0],
+      [NR_ANON_THPS, 0],
       [NR_FILE_MAPPED, 0],
       [NR_FILE_PAGES, 0],
       [NR_FILE_DIRTY, 0],
@@ -742,16 +834,20 @@ function check_counters(m: Machine): void {
       [NR_SLAB_UNRECLAIMABLE, slab.get(zone.id * 64 + NR_SLAB_UNRECLAIMABLE) ?? 0],
       [NR_PAGETABLE, tables.get(zone.id) ?? 0],
     ]);
-    const add = (item: number): void => {
-      counted.set(item, counted.get(item)! + 1);
+    const add = (item: number, nr = 1): void => {
+      counted.set(item, counted.get(item)! + nr);
     };
     const end = zone_end_pfn(zone);
     for (let pfn = zone.zone_start_pfn; pfn < end; pfn++) {
       const flags = p.flags[pfn]!;
-      const mapping = p.mapping[pfn]!;
+      const head = (flags & PG_tail) !== 0 ? p.index[pfn]! : pfn;
+      const mapping = p.mapping[head]!;
       const anon = (mapping & PAGE_MAPPING_ANON) !== 0;
+      const huge = (p.flags[head]! & PG_head) !== 0 && p.private_[head + 1]! > 1;
+      const whole = huge && p.private_[head + 2]! > 0;
+      if (whole) add(NR_ANON_THPS);
       const file = mapping !== 0 && (mapping & PAGE_MAPPING_FLAGS) === 0;
-      if (p._mapcount[pfn]! > 0) {
+      if (p._mapcount[pfn]! > 0 || whole) {
         if (anon) add(NR_ANON_PAGES);
         else if (file) add(NR_FILE_MAPPED);
       }
@@ -760,7 +856,7 @@ function check_counters(m: Machine): void {
         add(NR_FILE_DIRTY);
       }
       if ((flags & PG_writeback) !== 0) add(NR_WRITEBACK);
-      if ((flags & PG_mlocked) !== 0) add(NR_MLOCK);
+      if ((flags & PG_mlocked) !== 0) add(NR_MLOCK, pages_of(m, pfn));
     }
     for (const [item, n] of counted) {
       same(m, `zone ${zone.id}: counter ${item}`, zone.vm_stat[item]!, n);
@@ -776,6 +872,7 @@ function count_tables(m: Machine, mm: MmStruct, by_zone: Map<number, number>): v
       by_zone.set(id, (by_zone.get(id) ?? 0) + 1);
     } else {
       for (const below of table.tables!) visit(below);
+      for (const below of table.deposits ?? []) visit(below);
     }
   };
   visit(mm.pgd);

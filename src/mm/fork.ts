@@ -140,6 +140,7 @@ function dup_mmap(m: Machine, mm: MmStruct, oldmm: MmStruct): number {
   mm.reserved_vm = oldmm.reserved_vm;
   mm.free_area_cache = oldmm.mmap_base;
   if ((m.kernel.ksm?.ksm_fork(m, mm, oldmm) ?? 0) !== 0) return -ENOMEM;
+  m.kernel.thp?.khugepaged_fork(m, mm, oldmm);
   for (const mpnt of oldmm.mmap) {
     const pages = mpnt.vm_end - mpnt.vm_start;
     if ((mpnt.vm_flags & VM_DONTCOPY) !== 0) {

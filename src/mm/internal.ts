@@ -9,6 +9,7 @@ import { isolate_lru_page, lru_add_drain_all, putback_lru_page } from './lru.ts'
 import { VM_LOCKED, VM_SPECIAL, type VmArea } from './mm_types.ts';
 import { type Machine, page_zone } from './mmzone.ts';
 import {
+  compound_nr,
   PageLocked,
   PageUnevictable,
   type pfn_t,
@@ -18,6 +19,7 @@ import {
 import { PG_mlocked } from './page_flags.ts';
 import {
   count_vm_event,
+  count_vm_events,
   mod_zone_page_state,
   NR_MLOCK,
   UNEVICTABLE_PGCLEARED,
@@ -42,8 +44,9 @@ export function is_mlocked_vma(m: Machine, vma: VmArea, pfn: pfn_t): boolean {
 export function mlock_vma_page(m: Machine, pfn: pfn_t): void {
   BUG_ON(!PageLocked(m.memmap, pfn), 'mlock_vma_page: the page is not locked');
   if (TestSetPageFlag(m.memmap, pfn, PG_mlocked)) return;
-  mod_zone_page_state(page_zone(m, pfn), NR_MLOCK, 1);
-  count_vm_event(m, UNEVICTABLE_PGMLOCKED);
+  const nr = compound_nr(m.memmap, pfn);
+  mod_zone_page_state(page_zone(m, pfn), NR_MLOCK, nr);
+  count_vm_events(m, UNEVICTABLE_PGMLOCKED, nr);
   if (isolate_lru_page(m, pfn) === 0) putback_lru_page(m, pfn);
 }
 

@@ -57,7 +57,6 @@ import {
   VM_FAULT_SIGBUS,
   VM_FAULT_WRITE,
 } from './memory.ts';
-import { munlock_vma_page } from './mlock.ts';
 import {
   find_vma,
   find_vma_index,
@@ -99,6 +98,7 @@ import {
   drop_anon_vma,
   get_anon_vma,
   type KsmRmap,
+  munlock_vma_page,
   page_add_anon_rmap,
   page_anon_vma,
   page_check_address,

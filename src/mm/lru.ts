@@ -13,6 +13,7 @@ import { BUG_ON } from '../lib/bug.ts';
 import { EBUSY, EINVAL } from '../lib/errno.ts';
 import { list_add, list_add_tail, list_del } from '../lib/list.ts';
 import { AS_UNEVICTABLE } from './address_space.ts';
+import { undo_deferred_split } from './deferred_split.ts';
 import {
   LRU_ACTIVE_ANON,
   LRU_ACTIVE_FILE,
@@ -28,11 +29,13 @@ import {
 } from './mmzone.ts';
 import {
   compound_head,
+  compound_nr,
   get_page_unless_zero,
   type Memmap,
   PAGE_MAPPING_FLAGS,
   PageActive,
   PageDirty,
+  PageHead,
   PageLocked,
   PageLRU,
   PageMlocked,
@@ -53,6 +56,7 @@ import {
 } from './page_flags.ts';
 import {
   count_vm_event,
+  count_vm_events,
   NR_LRU_BASE,
   PGACTIVATE,
   PGROTATED,
@@ -82,12 +86,12 @@ export function page_lru(p: Memmap, pfn: pfn_t): number {
 
 export function add_page_to_lru_list(m: Machine, zone: Zone, pfn: pfn_t, lru: number): void {
   list_add(m.memmap, pfn, zone.lru + lru);
-  zone.vm_stat[NR_LRU_BASE + lru]!++;
+  zone.vm_stat[NR_LRU_BASE + lru]! += compound_nr(m.memmap, pfn);
 }
 
 export function del_page_from_lru_list(m: Machine, zone: Zone, pfn: pfn_t, lru: number): void {
   list_del(m.memmap, pfn);
-  zone.vm_stat[NR_LRU_BASE + lru]!--;
+  zone.vm_stat[NR_LRU_BASE + lru]! -= compound_nr(m.memmap, pfn);
 }
 
 /** Takes the page off the list that its flags name, and clears those flags (mm_inline.h). */
@@ -130,7 +134,8 @@ export function __lru_cache_add(m: Machine, pfn: pfn_t, lru: number): void {
   const pvec = m.lru_add_pvecs[m.this_cpu]![lru]!;
   m.memmap._count[pfn]!++;
   pvec.pages[pvec.nr++] = pfn;
-  if (pvec.nr === PAGEVEC_SIZE) ____pagevec_lru_add(m, pvec, lru);
+  // A huge page does not wait: the vector's reference would keep it from being split.
+  if (pvec.nr === PAGEVEC_SIZE || PageHead(m.memmap, pfn)) ____pagevec_lru_add(m, pvec, lru);
 }
 
 /** swap.c: lru_cache_add_lru. PG_active and PG_unevictable are decided by the list alone. */
@@ -162,7 +167,7 @@ function pagevec_move_tail(m: Machine, pvec: Pagevec): void {
     if ((p.flags[pfn]! & (PG_lru | PG_active | PG_unevictable)) !== PG_lru) continue;
     list_del(p, pfn);
     list_add_tail(p, pfn, page_zone(m, pfn).lru + page_lru_base_type(p, pfn));
-    count_vm_event(m, PGROTATED);
+    count_vm_events(m, PGROTATED, compound_nr(p, pfn));
   }
   const nr = pvec.nr;
   pvec.nr = 0;
@@ -214,7 +219,7 @@ export function activate_page(m: Machine, pfn: pfn_t): void {
   del_page_from_lru_list(m, zone, pfn, lru);
   p.flags[pfn]! |= PG_active;
   add_page_to_lru_list(m, zone, pfn, lru + 1);
-  count_vm_event(m, PGACTIVATE);
+  count_vm_events(m, PGACTIVATE, compound_nr(p, pfn));
   update_page_reclaim_stat(zone, is_file_lru(lru), true);
 }
 
@@ -261,12 +266,25 @@ export function release_pages(m: Machine, pages: Int32Array, nr: number, cold: b
   if (to_free.nr > 0) __pagevec_free(m, to_free, cold);
 }
 
+/** Frees a compound block whose last reference went (swap.c: __put_compound_page). */
+function __put_compound_page(m: Machine, head: pfn_t): void {
+  const p = m.memmap;
+  const order = p.private_[head + 1]!;
+  if ((p.flags[head]! & PG_lru) !== 0) {
+    p.flags[head]! &= ~PG_lru;
+    del_page_from_lru(m, page_zone(m, head), head);
+  }
+  // free_transhuge_page; a block of two pages has no room for the link.
+  if (order > 1) undo_deferred_split(m, head);
+  m.kernel.__free_pages_ok(m, head, order);
+}
+
 /** Drops a reference; the last one frees the page, or the whole compound block (swap.c). */
 export function put_page(m: Machine, pfn: pfn_t): void {
   const p = m.memmap;
   if ((p.flags[pfn]! & (PG_head | PG_tail)) !== 0) {
     const head = compound_head(p, pfn);
-    if (put_page_testzero(p, head)) m.kernel.__free_pages_ok(m, head, p.private_[head + 1]!);
+    if (put_page_testzero(p, head)) __put_compound_page(m, head);
     return;
   }
   if (!put_page_testzero(p, pfn)) return;

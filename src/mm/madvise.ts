@@ -8,6 +8,7 @@
  * since simulated processes run as root.
  */
 import { EINVAL, ENOMEM } from '../lib/errno.ts';
+import { __split_huge_pmd, change_huge_pmd, HPAGE_PMD_NR } from './huge_memory.ts';
 import { lru_add_drain_all } from './lru.ts';
 import { zap_page_range } from './memory.ts';
 import { __mlock_vma_pages_range, munlock_vma_pages_range } from './mlock.ts';
@@ -19,9 +20,11 @@ import {
   VM_ACCOUNT,
   VM_DONTCOPY,
   VM_EXEC,
+  VM_HUGEPAGE,
   VM_LOCKED,
   VM_MAYSHARE,
   VM_MERGEABLE,
+  VM_NOHUGEPAGE,
   VM_NORESERVE,
   VM_RAND_READ,
   VM_READ,
@@ -38,6 +41,7 @@ import {
   is_write_migration_entry,
   make_migration_entry_read,
   next_mapped,
+  pmd_huge,
   pte_present,
   pte_table,
   pte_to_swp_entry,
@@ -54,6 +58,8 @@ export const MADV_DONTFORK = 10;
 export const MADV_DOFORK = 11;
 export const MADV_MERGEABLE = 12;
 export const MADV_UNMERGEABLE = 13;
+export const MADV_HUGEPAGE = 14;
+export const MADV_NOHUGEPAGE = 15;
 
 /** Calls `change` for each area's part of [start, end); -ENOMEM at the first hole. */
 export function for_each_part(
@@ -74,10 +80,19 @@ export function for_each_part(
 }
 
 /** Takes write permission off all ptes of a range, present or migrating (mprotect.c). */
-function change_protection(mm: MmStruct, start: vpn_t, end: vpn_t): void {
+function change_protection(m: Machine, vma: VmArea, start: vpn_t, end: vpn_t): void {
+  const mm = vma.vm_mm;
   for (let vpn = next_mapped(mm, start, end); vpn < end; vpn = next_mapped(mm, vpn, end)) {
-    const ptes = pte_table(mm, vpn)!.ptes!;
     const stop = Math.min(end, (vpn | 511) + 1);
+    if (pmd_huge(mm, vpn) !== 0) {
+      if (stop - vpn === HPAGE_PMD_NR) {
+        change_huge_pmd(mm, vpn);
+        vpn = stop;
+        continue;
+      }
+      __split_huge_pmd(m, vma, vpn);
+    }
+    const ptes = pte_table(mm, vpn)!.ptes!;
     for (; vpn < stop; vpn++) {
       const pte = ptes[vpn & 511]!;
       if (pte === 0) continue;
@@ -120,7 +135,7 @@ export function do_mprotect(
       return -ENOMEM;
     }
     part.vm_flags = flags;
-    change_protection(mm, from, to);
+    change_protection(m, part, from, to);
     vm_stat_account(mm, old, part.vm_file, -(to - from));
     vm_stat_account(mm, flags, part.vm_file, to - from);
     return 0;
@@ -171,6 +186,16 @@ export function do_madvise(
           if (err !== 0) return err;
         }
         flags &= ~VM_MERGEABLE;
+        break;
+      case MADV_HUGEPAGE:
+        if (m.kernel.thp === undefined) return -EINVAL;
+        flags = (flags & ~VM_NOHUGEPAGE) | VM_HUGEPAGE;
+        // khugepaged looks at it without waiting for a fault.
+        m.kernel.thp.khugepaged_enter_vma(m, vma, flags);
+        break;
+      case MADV_NOHUGEPAGE:
+        if (m.kernel.thp === undefined) return -EINVAL;
+        flags = (flags & ~VM_HUGEPAGE) | VM_NOHUGEPAGE;
         break;
       case MADV_WILLNEED:
         return 0;

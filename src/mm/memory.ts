@@ -15,6 +15,14 @@ import type { AddressSpace } from './address_space.ts';
 import { set_page_dirty } from './filemap.ts';
 import { filemap_fault } from './filemap_fault.ts';
 import { __GFP_THISNODE, __GFP_ZERO, GFP_HIGHUSER_MOVABLE } from './gfp.ts';
+import {
+  __split_huge_pmd,
+  copy_huge_pmd,
+  HPAGE_PMD_NR,
+  hpage_start,
+  type ThpOps,
+  zap_huge_pmd,
+} from './huge_memory.ts';
 import { clear_page_mlock } from './internal.ts';
 import { lru_add_drain, mark_page_accessed, put_page } from './lru.ts';
 import {
@@ -42,8 +50,11 @@ import {
 } from './mm_types.ts';
 import type { Machine } from './mmzone.ts';
 import {
+  compound_head,
+  get_page,
   get_page_unless_zero,
   PageAnon,
+  PageCompound,
   PageKsm,
   PageLocked,
   PageMlocked,
@@ -54,7 +65,7 @@ import {
   trylock_page,
   unlock_page,
 } from './page.ts';
-import { PG_uptodate } from './page_flags.ts';
+import { PG_anon_exclusive, PG_uptodate } from './page_flags.ts';
 import {
   _PAGE_ACCESSED,
   _PAGE_DIRTY,
@@ -68,6 +79,8 @@ import {
   next_mapped,
   PGDIR_SHIFT,
   PMD_SHIFT,
+  pmd_alloc,
+  pmd_huge,
   pte_alloc,
   pte_dirty,
   pte_mkclean,
@@ -82,6 +95,7 @@ import {
   pte_write,
   pte_wrprotect,
   pte_young,
+  set_pmd,
   swp_entry_to_pte,
   swp_offset,
 } from './page_table.ts';
@@ -116,6 +130,8 @@ export const VM_FAULT_MAJOR = 0x4;
 export const VM_FAULT_WRITE = 0x8;
 /** The fault has to wait for a locked page: repeat the access (later kernels' name). */
 export const VM_FAULT_RETRY = 0x400;
+/** A huge page could not be used: map a small one. */
+export const VM_FAULT_FALLBACK = 0x800;
 export const VM_FAULT_ERROR = VM_FAULT_OOM | VM_FAULT_SIGBUS;
 
 /** A private area whose pages may be written: copied at the first write (memory.c). */
@@ -146,7 +162,9 @@ export function alloc_page_vma(m: Machine, gfp: number, vma: VmArea, vpn: vpn_t)
 /** The page of a present pte that has rmap and references; -1: the page of zeroes. */
 function vm_normal_page(m: Machine, pte: number): pfn_t | -1 {
   const pfn = pte_pfn(pte);
-  return pfn === m.zero_pfn ? -1 : pfn;
+  if (pfn === m.zero_pfn) return -1;
+  // A part of the huge page of zeroes, as get_pte tells it.
+  return m.huge_zero_pfn >= 0 && (pfn & ~511) === m.huge_zero_pfn ? -1 : pfn;
 }
 
 /** Write permission for areas that have it; a copy made for a read-only one stays so. */
@@ -212,7 +230,9 @@ function do_wp_page(
   const shared = (vma.vm_flags & (VM_WRITE | VM_SHARED)) === (VM_WRITE | VM_SHARED);
   if (old_page >= 0) {
     let reuse = false;
-    if (PageAnon(p, old_page) && !PageKsm(p, old_page)) {
+    if (PageCompound(p, old_page)) {
+      reuse = m.kernel.thp!.reuse_huge_part(m, vma, old_page);
+    } else if (PageAnon(p, old_page) && !PageKsm(p, old_page)) {
       if (!trylock_page(p, old_page)) return wait_on_locked_page(m, task, old_page);
       reuse = reuse_swap_page(m, old_page);
       // The page is ours alone: the anon_vma that others could share need not list it any more.
@@ -226,7 +246,7 @@ function do_wp_page(
       if (shared) set_page_dirty(m, old_page);
       return VM_FAULT_WRITE;
     }
-    p._count[old_page]!++;
+    get_page(p, old_page);
   }
   const err = wp_page_copy(m, vma, vpn, ptes, old_page);
   if (old_page >= 0) put_page(m, old_page);
@@ -256,7 +276,9 @@ function wp_page_copy(
   if (old_page >= 0) m.contents.copy_page(old_page, new_page);
   SetPageFlag(p, new_page, PG_uptodate);
   // Another task, with an unlocked area, must not keep the mlocked page.
-  if ((vma.vm_flags & VM_LOCKED) !== 0 && old_page >= 0) clear_page_mlock(m, old_page);
+  if ((vma.vm_flags & VM_LOCKED) !== 0 && old_page >= 0 && !PageCompound(p, old_page)) {
+    clear_page_mlock(m, old_page);
+  }
   if (old_page < 0) mm.rss_stat[MM_ANONPAGES]!++;
   else if (!PageAnon(p, old_page)) {
     mm.rss_stat[MM_FILEPAGES]!--;
@@ -327,8 +349,8 @@ function migration_entry_wait(m: Machine, task: Task | null, entry: number): num
   return wait_on_locked_page(m, task, pfn);
 }
 
-/** A pte with a swap or migration entry. */
-function do_swap_page(
+/** A pte with a swap or migration entry. Also for khugepaged, which needs all pages of a range. */
+export function do_swap_page(
   m: Machine,
   task: Task | null,
   vma: VmArea,
@@ -401,6 +423,25 @@ export function handle_mm_fault(
   return fault;
 }
 
+/** The upper level's part of a fault: a huge page, or VM_FAULT_FALLBACK to go on with ptes. */
+function handle_pmd_fault(
+  m: Machine,
+  thp: ThpOps,
+  vma: VmArea,
+  vpn: vpn_t,
+  write: boolean,
+): number {
+  const mm = vma.vm_mm;
+  const table = pmd_alloc(m, mm, vpn);
+  if (table === null) return VM_FAULT_OOM;
+  if (table.tables![(vpn >>> PMD_SHIFT) & 511]! !== null) return VM_FAULT_FALLBACK;
+  const pmd = pmd_huge(mm, vpn);
+  if (pmd === 0) return thp.create_huge_pmd(m, vma, vpn, write);
+  if (write && !pte_write(pmd)) return thp.wp_huge_pmd(m, vma, vpn);
+  set_pmd(mm, vpn, pmd | _PAGE_ACCESSED | (write ? _PAGE_DIRTY : 0));
+  return VM_FAULT_MINOR;
+}
+
 function handle_pte_fault(
   m: Machine,
   task: Task | null,
@@ -410,6 +451,10 @@ function handle_pte_fault(
   write: boolean,
 ): number {
   count_vm_event(m, PGFAULT);
+  if (m.kernel.thp !== undefined && mm.last_table_index !== vpn >>> PMD_SHIFT) {
+    const fault = handle_pmd_fault(m, m.kernel.thp, vma, vpn, write);
+    if ((fault & VM_FAULT_FALLBACK) === 0) return fault;
+  }
   const table = pte_alloc(m, mm, vpn);
   if (table === null) return VM_FAULT_OOM;
   const ptes = table.ptes!;
@@ -442,6 +487,7 @@ function expand_stack(m: Machine, vma: VmArea, vpn: vpn_t): number {
   if ((vma.vm_flags & VM_LOCKED) !== 0) mm.locked_vm += grow;
   vma.vm_start = vpn;
   vma.vm_pgoff -= grow;
+  m.kernel.thp?.khugepaged_enter_vma(m, vma, vma.vm_flags);
   return 0;
 }
 
@@ -454,15 +500,15 @@ export function access_page(m: Machine, task: Task, vpn: vpn_t, write: boolean):
   const mm = task.mm;
   if (mm === null) return -EFAULT;
   const table = pte_table(mm, vpn);
-  if (table !== null) {
-    const pte = table.ptes![vpn & 511]!;
-    if (pte_present(pte) && (!write || pte_write(pte))) {
-      // The area must allow reading: PROT_NONE is not kept in ptes here.
-      const vma = find_vma(mm, vpn)!;
-      if ((vma.vm_flags & (VM_READ | VM_WRITE | VM_EXEC)) === 0) return -EFAULT;
-      table.ptes![vpn & 511] = pte | _PAGE_ACCESSED | (write ? _PAGE_DIRTY : 0);
-      return 0;
-    }
+  const pte = table !== null ? table.ptes![vpn & 511]! : pmd_huge(mm, vpn);
+  if (pte_present(pte) && (!write || pte_write(pte))) {
+    // The area must allow reading: PROT_NONE is not kept in ptes here.
+    const vma = find_vma(mm, vpn)!;
+    if ((vma.vm_flags & (VM_READ | VM_WRITE | VM_EXEC)) === 0) return -EFAULT;
+    const used = pte | _PAGE_ACCESSED | (write ? _PAGE_DIRTY : 0);
+    if (table !== null) table.ptes![vpn & 511] = used;
+    else set_pmd(mm, vpn, used);
+    return 0;
   }
   for (;;) {
     const err = do_page_fault(m, task, mm, vpn, write);
@@ -525,9 +571,10 @@ export function get_user_page(m: Machine, vma: VmArea, vpn: vpn_t, write: boolea
     if (pte_present(pte) && (!write || pte_write(pte) || copied)) {
       const pfn = vm_normal_page(m, pte);
       if (pfn < 0) return m.zero_pfn;
-      m.memmap._count[pfn]!++;
-      if (write && !pte_dirty(pte)) set_page_dirty(m, pfn);
-      mark_page_accessed(m, pfn);
+      get_page(m.memmap, pfn);
+      const head = compound_head(m.memmap, pfn);
+      if (write && !pte_dirty(pte)) set_page_dirty(m, head);
+      mark_page_accessed(m, head);
       return pfn;
     }
     const fault = handle_mm_fault(m, null, mm, vma, vpn, write);
@@ -583,8 +630,10 @@ function copy_one_pte(
   pte = pte_mkold(pte);
   const page = vm_normal_page(m, pte);
   if (page >= 0) {
-    m.memmap._count[page]!++;
+    get_page(m.memmap, page);
     page_dup_rmap(m, page);
+    // What fork shares is nobody's own any more; single pages go by their map count.
+    m.memmap.flags[page]! &= ~PG_anon_exclusive;
     dst.rss_stat[PageAnon(m.memmap, page) ? MM_ANONPAGES : MM_FILEPAGES]!++;
   }
   dst_ptes[slot] = pte;
@@ -597,9 +646,16 @@ export function copy_page_range(m: Machine, dst: MmStruct, src: MmStruct, vma: V
   if (vma.anon_vma === null) return 0;
   let vpn = next_mapped(src, vma.vm_start, vma.vm_end);
   while (vpn < vma.vm_end) {
-    const src_ptes = pte_table(src, vpn)!.ptes!;
+    if (pmd_huge(src, vpn) !== 0) {
+      if (pmd_alloc(m, dst, vpn) === null) return -ENOMEM;
+      const err = copy_huge_pmd(m, dst, src, hpage_start(vpn));
+      if (err === -ENOMEM) return err;
+      if (err === 0) vpn = next_mapped(src, (vpn | 511) + 1, vma.vm_end);
+      continue;
+    }
     const dst_table = pte_alloc(m, dst, vpn);
     if (dst_table === null) return -ENOMEM;
+    const src_ptes = pte_table(src, vpn)!.ptes!;
     const dst_ptes = dst_table.ptes!;
     const end = Math.min(vma.vm_end, (vpn | 511) + 1);
     for (; vpn < end; vpn++) {
@@ -629,8 +685,16 @@ function unmap_page_range(
   const mm = vma.vm_mm;
   const rss = mm.rss_stat;
   for (let vpn = next_mapped(mm, start, end); vpn < end; vpn = next_mapped(mm, vpn, end)) {
-    const ptes = pte_table(mm, vpn)!.ptes!;
     const stop = Math.min(end, (vpn | 511) + 1);
+    if (pmd_huge(mm, vpn) !== 0) {
+      if (stop - vpn === HPAGE_PMD_NR) {
+        zap_huge_pmd(m, tlb, mm, vpn);
+        vpn = stop;
+        continue;
+      }
+      __split_huge_pmd(m, vma, vpn);
+    }
+    const ptes = pte_table(mm, vpn)!.ptes!;
     for (; vpn < stop; vpn++) {
       const pte = ptes[vpn & 511]!;
       if (pte === 0) continue;

@@ -9,41 +9,24 @@
  */
 import { EAGAIN, ENOMEM } from '../lib/errno.ts';
 import { mlock_vma_page } from './internal.ts';
-import { isolate_lru_page, lru_add_drain, put_page, putback_lru_page } from './lru.ts';
+import { lru_add_drain, put_page } from './lru.ts';
 import { follow_page, get_user_page } from './memory.ts';
-import { VM_LOCKED, VM_SHARED, VM_SPECIAL, VM_WRITE, type VmArea, type vpn_t } from './mm_types.ts';
-import { type Machine, page_zone } from './mmzone.ts';
 import {
-  PageUnevictable,
-  type pfn_t,
-  TestClearPageFlag,
-  trylock_page,
-  unlock_page,
-} from './page.ts';
-import { PG_mlocked } from './page_flags.ts';
-import { SWAP_MLOCK, try_to_munlock } from './rmap.ts';
-import {
-  count_vm_event,
-  mod_zone_page_state,
-  NR_MLOCK,
-  UNEVICTABLE_PGMUNLOCKED,
-  UNEVICTABLE_PGSTRANDED,
-} from './vmstat.ts';
+  type MmStruct,
+  VM_LOCKED,
+  VM_SHARED,
+  VM_SPECIAL,
+  VM_WRITE,
+  type VmArea,
+  type vpn_t,
+} from './mm_types.ts';
+import type { Machine } from './mmzone.ts';
+import { compound_head, PageCompound, type pfn_t, trylock_page, unlock_page } from './page.ts';
+import { pmd_huge } from './page_table.ts';
+import { munlock_vma_page } from './rmap.ts';
 
 /** Pages faulted in between two drains of the vectors. */
 const GUP_BATCH = 16;
-
-/** Takes the mlock mark off a locked page and lets reclaim have it, unless others lock it. */
-export function munlock_vma_page(m: Machine, pfn: pfn_t): void {
-  if (!TestClearPageFlag(m.memmap, pfn, PG_mlocked)) return;
-  mod_zone_page_state(page_zone(m, pfn), NR_MLOCK, -1);
-  if (isolate_lru_page(m, pfn) === 0) {
-    // Another locked area marks it again: then putback sends it where it was.
-    if (try_to_munlock(m, pfn) !== SWAP_MLOCK) count_vm_event(m, UNEVICTABLE_PGMUNLOCKED);
-    putback_lru_page(m, pfn);
-  } else if (PageUnevictable(m.memmap, pfn)) count_vm_event(m, UNEVICTABLE_PGSTRANDED);
-  else count_vm_event(m, UNEVICTABLE_PGMUNLOCKED);
-}
 
 /**
  * Faults in and marks the pages of a part of an area that is VM_LOCKED already: 0, or -EAGAIN,
@@ -66,17 +49,28 @@ export function __mlock_vma_pages_range(m: Machine, vma: VmArea, start: vpn_t, e
       pages.push(pfn);
     }
     lru_add_drain(m);
+    let at = vpn - pages.length;
     for (const pfn of pages) {
-      if (pfn === m.zero_pfn) continue;
-      if (m.memmap.mapping[pfn] !== 0 && trylock_page(m.memmap, pfn)) {
-        mlock_vma_page(m, pfn);
-        unlock_page(m.memmap, pfn);
+      if (pfn === m.zero_pfn) {
+        at++;
+        continue;
       }
+      mlock_page(m, vma.vm_mm, at++, pfn);
       put_page(m, pfn);
     }
     if (err !== 0) return err === -ENOMEM ? -EAGAIN : -ENOMEM;
   }
   return 0;
+}
+
+/** Marks the page at `vpn`; a huge page as a whole, and only where it is mapped as a whole. */
+function mlock_page(m: Machine, mm: MmStruct, vpn: vpn_t, pfn: pfn_t): void {
+  const p = m.memmap;
+  const head = compound_head(p, pfn);
+  if (PageCompound(p, pfn) && pmd_huge(mm, vpn) === 0) return;
+  if (p.mapping[head] === 0 || !trylock_page(p, head)) return;
+  mlock_vma_page(m, head);
+  unlock_page(p, head);
 }
 
 /** Locks the pages of a new VM_LOCKED area; failures are not told (mlock.c). */
@@ -92,11 +86,17 @@ export function munlock_vma_pages_range(m: Machine, vma: VmArea, start: vpn_t, e
   for (let vpn = start; vpn < end; vpn++) {
     const pfn = follow_page(m, vma.vm_mm, vpn);
     if (pfn < 0) continue;
-    m.memmap._count[pfn]!++;
-    if (m.memmap.mapping[pfn] !== 0 && trylock_page(m.memmap, pfn)) {
-      munlock_vma_page(m, pfn);
-      unlock_page(m.memmap, pfn);
+    const head = compound_head(m.memmap, pfn);
+    // Parts that ptes map were never locked; a whole counts once.
+    if (PageCompound(m.memmap, pfn)) {
+      if (pmd_huge(vma.vm_mm, vpn) === 0) continue;
+      vpn |= 511;
     }
-    put_page(m, pfn);
+    m.memmap._count[head]!++;
+    if (m.memmap.mapping[head] !== 0 && trylock_page(m.memmap, head)) {
+      munlock_vma_page(m, head);
+      unlock_page(m.memmap, head);
+    }
+    put_page(m, head);
   }
 }

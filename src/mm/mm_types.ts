@@ -48,6 +48,8 @@ export const VM_NORESERVE = 0x200000;
 export const VM_HUGETLB = 0x400000;
 export const VM_NONLINEAR = 0x800000;
 export const VM_CAN_NONLINEAR = 0x8000000;
+export const VM_HUGEPAGE = 0x20000000;
+export const VM_NOHUGEPAGE = 0x40000000;
 export const VM_MERGEABLE = 0x80000000 | 0;
 /** Areas that mlock and merging leave alone. */
 export const VM_SPECIAL = VM_IO | VM_DONTEXPAND | VM_RESERVED | VM_PFNMAP;
@@ -208,6 +210,9 @@ export class MmStruct {
   mm_count = 1;
   /** Its slot in KSM's list, 0 when it has none (MMF_VM_MERGEABLE). */
   ksm_slot = 0;
+  /** khugepaged knows it (MMF_VM_HUGEPAGE); it holds the huge page of zeroes (MMF_HUGE_ZERO_PAGE). */
+  vm_hugepage = false;
+  huge_zero_page = false;
   /** Memory policy of the task that runs in it (see Task.policy). */
   policy = MPOL_DEFAULT;
   policy_nid: nid_t = 0;

@@ -10,6 +10,7 @@
  */
 import { BUG_ON } from '../lib/bug.ts';
 import { EINVAL, ENOMEM } from '../lib/errno.ts';
+import { vma_adjust_trans_huge } from './huge_memory.ts';
 import { hugetlb_total_pages } from './hugetlb_def.ts';
 import { lru_add_drain } from './lru.ts';
 import {
@@ -93,7 +94,9 @@ export function mm_alloc(m: Machine): MmStruct | null {
 export function mmput(m: Machine, mm: MmStruct): void {
   if (--mm.mm_users > 0) return;
   m.kernel.ksm?.ksm_exit(m, mm);
+  m.kernel.thp?.khugepaged_exit(m, mm);
   exit_mmap(m, mm);
+  m.kernel.thp?.mm_put_huge_zero_page(m, mm);
   mmdrop(m, mm);
 }
 
@@ -295,6 +298,7 @@ function vma_adjust(
       }
     }
   }
+  vma_adjust_trans_huge(m, vma, start, end, next, shift);
   vma.vm_start = start;
   vma.vm_end = end;
   vma.vm_pgoff = pgoff;
@@ -312,6 +316,13 @@ function vma_adjust(
   if (insert !== null) insert_vm_struct(mm, insert);
   mm.mmap_cache = 0;
   return 0;
+}
+
+/** The area that a merge gave; being larger it may be good for huge pages now. */
+function merged(m: Machine, vma: VmArea, wish: MergeWish, err: number): VmArea | null {
+  if (err !== 0) return null;
+  m.kernel.thp?.khugepaged_enter_vma(m, vma, wish.flags);
+  return vma;
 }
 
 /**
@@ -355,18 +366,19 @@ function vma_merge(
     // Cases 1 and 6 join prev and next; 2, 5 and 7 only extend prev.
     const both = before_next && same_anon_vma(prev.anon_vma, next!.anon_vma);
     const new_end = both ? next!.vm_end : end;
-    return vma_adjust(m, prev, prev.vm_start, new_end, prev.vm_pgoff, null) === 0 ? prev : null;
+    const err = vma_adjust(m, prev, prev.vm_start, new_end, prev.vm_pgoff, null);
+    return merged(m, prev, wish, err);
   }
   if (before_next) {
     if (prev !== undefined && addr < prev.vm_end) {
       // Case 4: the bound between prev and next moves down.
       const err = vma_adjust(m, prev, prev.vm_start, addr, prev.vm_pgoff, null);
-      return err === 0 ? next! : null;
+      return merged(m, next!, wish, err);
     }
     // Cases 3 and 8: the area that begins at addr (or next itself) grows to next's end.
     area ??= next!;
     const err = vma_adjust(m, area, addr, next!.vm_end, next!.vm_pgoff - pages, null);
-    return err === 0 ? area : null;
+    return merged(m, area, wish, err);
   }
   return null;
 }

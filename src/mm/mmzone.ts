@@ -19,6 +19,7 @@ import type { BlockQueue } from './block_device.ts';
 import { BufferHeads } from './buffer_head.ts';
 import { Contents } from './contents.ts';
 import { __GFP_DMA, __GFP_DMA32, __GFP_HIGHMEM, __GFP_MOVABLE, MIGRATE_TYPES } from './gfp.ts';
+import type { ThpOps } from './huge_memory.ts';
 import type { Hstate, HugetlbOps } from './hugetlb_def.ts';
 import type { AnonVma, MmStruct, Task } from './mm_types.ts';
 import type { Memmap, nid_t, order_t, pfn_t } from './page.ts';
@@ -249,6 +250,9 @@ export class Pgdat {
   kcompactd_highest_zoneidx = 0;
   kcompactd_timeout_at = 0;
   kcompactd_woken = false;
+  /** Huge pages that are no longer mapped in all their parts: head row of the list, 0 before it. */
+  split_queue = 0;
+  split_queue_len = 0;
 
   constructor(nid: nid_t, start_pfn: pfn_t, spanned_pages: number) {
     this.nid = nid;
@@ -310,6 +314,10 @@ export interface KernelProfile {
   ksmd_tick?(m: Machine): Job;
   /** Huge pages for processes, in a kernel that has pools. */
   readonly hugetlb?: HugetlbOps;
+  /** Runs khugepaged's scans that are due. */
+  khugepaged_tick?(m: Machine): Job;
+  /** Transparent huge pages, in a kernel that has them. */
+  readonly thp?: ThpOps;
   /** Reverse mapping of KSM pages, in a kernel that has KSM. */
   readonly ksm?: KsmRmap;
   /** /proc/kpageflags marks every frame of a free block or a slab, not only the first (4.7 on). */
@@ -450,6 +458,9 @@ export class Machine {
   last_pid = 299;
   /** The frame of zeroes that read faults map (empty_zero_page, in the kernel image). */
   zero_pfn: pfn_t = 0;
+  /** The huge page of zeroes while there is one, and who holds it (huge_memory.c). */
+  huge_zero_pfn: pfn_t | -1 = -1;
+  huge_zero_refcount = 0;
   /** Pages promised to private writable areas (Committed_AS). */
   vm_committed_as = 0;
   /** Second result of page_referenced: VM_* of the areas that used the page. */

@@ -50,7 +50,10 @@ const COLUMNS = {
   _count: Int32Array,
   /** Page table entries that map this page, from 0. */
   _mapcount: Int32Array,
-  /** PG_buddy: order. PG_swapcache: swap entry. PG_private: buffer handle. On a pcp list: type. */
+  /**
+   * PG_buddy: order. PG_swapcache: swap entry. PG_private: buffer handle. On a pcp list: type. First
+   * tail page: order of the block; second one: page table entries that map the block as a whole.
+   */
   private_: Int32Array,
   /** 0, or id << 2 | kind: address_space (00), anon_vma (01), KSM stable node (11). */
   mapping: Int32Array,
@@ -154,11 +157,9 @@ export function TestSetPageFlag(p: Memmap, pfn: pfn_t, flag: number): boolean {
 
 /** Anonymous (KSM pages included): bit 0 of the mapping. Stays true after the last unmap. */
 export const PageAnon = (p: Memmap, pfn: pfn_t): boolean =>
-  (p.mapping[pfn]! & PAGE_MAPPING_ANON) !== 0;
+  (p.mapping[compound_head(p, pfn)]! & PAGE_MAPPING_ANON) !== 0;
 export const PageKsm = (p: Memmap, pfn: pfn_t): boolean =>
   (p.mapping[pfn]! & PAGE_MAPPING_FLAGS) === PAGE_MAPPING_FLAGS;
-export const page_mapped = (p: Memmap, pfn: pfn_t): boolean => p._mapcount[pfn]! > 0;
-export const page_mapcount = (p: Memmap, pfn: pfn_t): number => p._mapcount[pfn]!;
 export const page_count = (p: Memmap, pfn: pfn_t): number => p._count[pfn]!;
 /** 1 when buffers are attached (they hold one reference), else 0. */
 export const page_has_private = (p: Memmap, pfn: pfn_t): number =>
@@ -180,6 +181,42 @@ export function compound_head(p: Memmap, pfn: pfn_t): pfn_t {
 /** The order of the compound block that a page belongs to, 0 for others (mm.h: compound_order). */
 export function compound_order(p: Memmap, pfn: pfn_t): order_t {
   return PageCompound(p, pfn) ? p.private_[compound_head(p, pfn) + 1]! : 0;
+}
+
+/** Pages of a head's block, 1 for a page that is no head (mm.h: thp_nr_pages, compound_nr). */
+export function compound_nr(p: Memmap, pfn: pfn_t): number {
+  return (p.flags[pfn]! & PG_head) !== 0 ? 2 ** p.private_[pfn + 1]! : 1;
+}
+
+/** Entries of upper page tables that map the block of this head as a whole (mm.h). */
+export function compound_mapcount(p: Memmap, head: pfn_t): number {
+  // A block of two pages has no second tail page, and nobody maps it.
+  return p.private_[head + 1]! >= 2 ? p.private_[head + 2]! : 0;
+}
+
+/** How often this very page is mapped, by itself or as a part of its block (mm.h). */
+export function page_mapcount(p: Memmap, pfn: pfn_t): number {
+  if (!PageCompound(p, pfn)) return p._mapcount[pfn]!;
+  return p._mapcount[pfn]! + compound_mapcount(p, compound_head(p, pfn));
+}
+
+/** All mappings of a head's block and its parts (mm.h: total_mapcount, folio_mapcount). */
+export function total_mapcount(p: Memmap, head: pfn_t): number {
+  if (!PageCompound(p, head)) return p._mapcount[head]!;
+  let count = compound_mapcount(p, head);
+  const end = head + compound_nr(p, head);
+  for (let pfn = head; pfn < end; pfn++) count += p._mapcount[pfn]!;
+  return count;
+}
+
+/** Whether anybody maps the page, or any part of its block (util.c: page_mapped). */
+export function page_mapped(p: Memmap, pfn: pfn_t): boolean {
+  if (!PageCompound(p, pfn)) return p._mapcount[pfn]! > 0;
+  const head = compound_head(p, pfn);
+  if (compound_mapcount(p, head) > 0) return true;
+  const end = head + compound_nr(p, head);
+  for (let part = head; part < end; part++) if (p._mapcount[part]! > 0) return true;
+  return false;
 }
 
 /** Takes a reference. Precondition: the page has one already (mm.h: get_page). */

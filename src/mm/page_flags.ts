@@ -25,6 +25,8 @@ export const PG_buddy = 1 << 19;
 export const PG_swapbacked = 1 << 20;
 export const PG_unevictable = 1 << 21;
 export const PG_mlocked = 1 << 22;
+/** 6.1, of parts of a huge page: only one address space maps it (there it shares a bit). */
+export const PG_anon_exclusive = 1 << 23;
 
 /** Flags that must be clear when a page is freed (page_alloc.c: free_pages_check). */
 export const PAGE_FLAGS_CHECK_AT_FREE =

@@ -44,6 +44,10 @@ export class PageTable {
   readonly pfn: pfn_t;
   readonly ptes: Int32Array | null;
   readonly tables: (PageTable | null)[] | null;
+  /** Lowest of the upper levels: entries that map a huge page, in words like ptes; null: none yet. */
+  pmds: Int32Array | null = null;
+  /** pte pages kept for when these huge pages are split (page->pmd_huge_pte), next one first. */
+  deposits: PageTable[] | null = null;
 
   constructor(pfn: pfn_t, ptes: Int32Array | null, tables: (PageTable | null)[] | null) {
     this.pfn = pfn;
@@ -115,7 +119,75 @@ export function pgd_free(m: Machine, mm: MmStruct): void {
   mm.last_table_index = -1;
 }
 
-/** The pte page that covers `vpn`, or null when there is none. */
+/** The table with the entry for the 512 pages around `vpn`, or null when there is none. */
+export function pmd_table(mm: MmStruct, vpn: vpn_t): PageTable | null {
+  if (mm.pgd === null) return null;
+  const pud = mm.pgd.tables![vpn >>> PGDIR_SHIFT]!;
+  return pud === null ? null : pud.tables![(vpn >>> PUD_SHIFT) & 511]!;
+}
+
+/** That table, made when missing; null without memory (memory.c: pud_alloc, pmd_alloc). */
+export function pmd_alloc(m: Machine, mm: MmStruct, vpn: vpn_t): PageTable | null {
+  const pud = (mm.pgd!.tables![vpn >>> PGDIR_SHIFT] ??= alloc_table(m, 512, false));
+  if (pud === null) return null;
+  return (pud.tables![(vpn >>> PUD_SHIFT) & 511] ??= alloc_table(m, 512, false));
+}
+
+/** The word that maps the 512 pages around `vpn` to a huge page; 0 when none does. */
+export function pmd_huge(mm: MmStruct, vpn: vpn_t): number {
+  const pmd = pmd_table(mm, vpn);
+  return pmd === null || pmd.pmds === null ? 0 : pmd.pmds[(vpn >>> PMD_SHIFT) & 511]!;
+}
+
+/** Sets or clears that word. Precondition: the table is there, and no pte page in its place. */
+export function set_pmd(mm: MmStruct, vpn: vpn_t, word: number): void {
+  const pmd = pmd_table(mm, vpn)!;
+  const index = (vpn >>> PMD_SHIFT) & 511;
+  BUG_ON(pmd.tables![index] !== null, 'set_pmd: a pte page is there');
+  pmd.pmds ??= new Int32Array(512);
+  pmd.pmds[index] = word;
+}
+
+/** A pte page that is in no page table yet, or null without memory (pgalloc.h: pte_alloc_one). */
+export function pte_alloc_one(m: Machine): PageTable | null {
+  const table = alloc_table(m, PTRS_PER_PTE, true);
+  if (table !== null) mod_zone_page_state(page_zone(m, table.pfn), NR_PAGETABLE, 1);
+  return table;
+}
+
+/** Frees a pte page that is in no page table (pgalloc.h: pte_free). */
+export function pte_free(m: Machine, table: PageTable): void {
+  mod_zone_page_state(page_zone(m, table.pfn), NR_PAGETABLE, -1);
+  m.kernel.__free_pages(m, table.pfn, 0);
+}
+
+/** Puts a pte page, or takes it off: the cached last walk must not see the old one. */
+export function pmd_populate(mm: MmStruct, vpn: vpn_t, table: PageTable | null): void {
+  pmd_table(mm, vpn)!.tables![(vpn >>> PMD_SHIFT) & 511] = table;
+  mm.last_table = null;
+  mm.last_table_index = -1;
+}
+
+/**
+ * Keeps a pte page for the split of a huge page below this table. The one kept last is taken first,
+ * then those before it from the oldest on: a ring whose entry moves (pgtable-generic.c).
+ */
+export function pgtable_trans_huge_deposit(mm: MmStruct, vpn: vpn_t, table: PageTable): void {
+  const ring = (pmd_table(mm, vpn)!.deposits ??= []);
+  if (ring.length > 0) {
+    ring.push(ring[0]!);
+    ring[0] = table;
+  } else ring.push(table);
+}
+
+/** Takes a kept pte page back: all its entries are empty (pgtable-generic.c). */
+export function pgtable_trans_huge_withdraw(mm: MmStruct, vpn: vpn_t): PageTable {
+  const table = pmd_table(mm, vpn)!.deposits?.shift();
+  BUG_ON(table === undefined, 'pgtable_trans_huge_withdraw: none was kept');
+  return table!;
+}
+
+/** The pte page that covers `vpn`, or null: there is none, or a huge page is mapped there. */
 export function pte_table(mm: MmStruct, vpn: vpn_t): PageTable | null {
   const index = vpn >>> PMD_SHIFT;
   if (index === mm.last_table_index) return mm.last_table;
@@ -138,16 +210,11 @@ export function pte_table(mm: MmStruct, vpn: vpn_t): PageTable | null {
 export function pte_alloc(m: Machine, mm: MmStruct, vpn: vpn_t): PageTable | null {
   const present = pte_table(mm, vpn);
   if (present !== null) return present;
-  const pgd = mm.pgd!.tables!;
-  const pgd_index = vpn >>> PGDIR_SHIFT;
-  const pud = (pgd[pgd_index] ??= alloc_table(m, 512, false));
-  if (pud === null) return null;
-  const pud_index = (vpn >>> PUD_SHIFT) & 511;
-  const pmd = (pud.tables![pud_index] ??= alloc_table(m, 512, false));
+  const pmd = pmd_alloc(m, mm, vpn);
   if (pmd === null) return null;
-  const table = alloc_table(m, PTRS_PER_PTE, true);
+  BUG_ON(pmd_huge(mm, vpn) !== 0, 'pte_alloc: a huge page is mapped there');
+  const table = pte_alloc_one(m);
   if (table === null) return null;
-  mod_zone_page_state(page_zone(m, table.pfn), NR_PAGETABLE, 1);
   mm.nr_ptes++;
   pmd.tables![(vpn >>> PMD_SHIFT) & 511] = table;
   mm.last_table = table;
@@ -155,10 +222,12 @@ export function pte_alloc(m: Machine, mm: MmStruct, vpn: vpn_t): PageTable | nul
   return table;
 }
 
-/** The pte at `vpn`, 0 where no table is. */
+/** The pte at `vpn`, 0 where no table is. For a part of a huge page: what its pte would be. */
 export function get_pte(mm: MmStruct, vpn: vpn_t): number {
   const table = pte_table(mm, vpn);
-  return table === null ? 0 : table.ptes![vpn & 511]!;
+  if (table !== null) return table.ptes![vpn & 511]!;
+  const pmd = pmd_huge(mm, vpn);
+  return pmd === 0 ? 0 : (pmd + ((vpn & 511) << PTE_PFN_SHIFT)) | 0;
 }
 
 /** Overwrites the pte at `vpn`. Precondition: its table exists. */
@@ -169,8 +238,8 @@ export function set_pte(mm: MmStruct, vpn: vpn_t, pte: number): void {
 }
 
 /**
- * The first vpn >= `vpn` and < `end` that a pte page covers, or `end`: skips holes of the upper
- * levels without looking at each page.
+ * The first vpn >= `vpn` and < `end` that a pte page or a huge page covers, or `end`: skips holes of
+ * the upper levels without looking at each page.
  */
 export function next_mapped(mm: MmStruct, vpn: vpn_t, end: vpn_t): vpn_t {
   while (vpn < end) {
@@ -184,7 +253,8 @@ export function next_mapped(mm: MmStruct, vpn: vpn_t, end: vpn_t): vpn_t {
       vpn = ((vpn >>> PUD_SHIFT) + 1) * 2 ** PUD_SHIFT;
       continue;
     }
-    if (pmd.tables![(vpn >>> PMD_SHIFT) & 511]! !== null) return vpn;
+    const index = (vpn >>> PMD_SHIFT) & 511;
+    if (pmd.tables![index]! !== null || (pmd.pmds !== null && pmd.pmds[index] !== 0)) return vpn;
     vpn = ((vpn >>> PMD_SHIFT) + 1) * 2 ** PMD_SHIFT;
   }
   return end;
@@ -228,6 +298,7 @@ export function free_pgd_range(
       if (i === last || (i & 511) === 511) {
         const start = (vpn >>> PUD_SHIFT) * 2 ** PUD_SHIFT;
         if (start >= floor && start + 2 ** PUD_SHIFT <= ceiling) {
+          BUG_ON((pmd.deposits?.length ?? 0) > 0, 'free_pgd_range: a huge page is mapped');
           pud.tables![(vpn >>> PUD_SHIFT) & 511] = null;
           tlb.tlb_remove_page(m, pmd.pfn);
         }

@@ -24,9 +24,9 @@ export interface ShrinkerOps {
   readonly seeks: number;
   /**
    * Tries `nr_to_scan` objects, then returns how many could be tried again; -1: not possible with
-   * this mask, now.
+   * this mask, now. A kernel whose reclaim goes by nodes names the node; most caches have one for all.
    */
-  shrink(m: Machine, nr_to_scan: number, gfp: number): number;
+  shrink(m: Machine, nr_to_scan: number, gfp: number, nid?: number): number;
 }
 
 export const DEFAULT_SEEKS = 2;

@@ -11,9 +11,15 @@
  */
 import { BUG_ON } from '../lib/bug.ts';
 import { ENOMEM } from '../lib/errno.ts';
+import { deferred_split_huge_page } from './deferred_split.ts';
 import { page_mapping, set_page_dirty } from './filemap.ts';
 import { is_mlocked_vma, mlock_vma_page } from './internal.ts';
-import { add_page_to_unevictable_list, lru_cache_add_lru } from './lru.ts';
+import {
+  add_page_to_unevictable_list,
+  isolate_lru_page,
+  lru_cache_add_lru,
+  putback_lru_page,
+} from './lru.ts';
 import {
   AnonVma,
   AnonVmaChain,
@@ -36,23 +42,29 @@ import {
 } from './mm_types.ts';
 import { LRU_ACTIVE_ANON, type Machine, page_zone } from './mmzone.ts';
 import {
+  compound_head,
+  compound_mapcount,
+  compound_nr,
   get_page,
   PAGE_MAPPING_ANON,
   PAGE_MAPPING_FLAGS,
   PageAnon,
+  PageCompound,
   PageDirty,
   PageKsm,
   PageLocked,
   PageSwapCache,
+  PageUnevictable,
   page_mapcount,
   page_mapped,
   type pfn_t,
   put_page_testzero,
   SetPageFlag,
+  TestClearPageFlag,
   trylock_page,
   unlock_page,
 } from './page.ts';
-import { PG_swapbacked } from './page_flags.ts';
+import { PG_mlocked, PG_swapbacked } from './page_flags.ts';
 import {
   _PAGE_ACCESSED,
   is_migration_entry,
@@ -61,6 +73,8 @@ import {
   make_migration_entry,
   mk_pte,
   type PageTable,
+  PTRS_PER_PTE,
+  pmd_huge,
   pte_dirty,
   pte_mkold,
   pte_mkwrite,
@@ -70,6 +84,7 @@ import {
   pte_to_swp_entry,
   pte_write,
   pte_young,
+  set_pmd,
   swp_entry_to_pte,
   swp_offset,
 } from './page_table.ts';
@@ -80,7 +95,15 @@ import {
   proc_object_free,
 } from './proc_caches.ts';
 import { swap_duplicate } from './swap_state.ts';
-import { mod_zone_page_state, NR_ANON_PAGES, NR_FILE_MAPPED } from './vmstat.ts';
+import {
+  count_vm_events,
+  mod_zone_page_state,
+  NR_ANON_PAGES,
+  NR_FILE_MAPPED,
+  NR_MLOCK,
+  UNEVICTABLE_PGMUNLOCKED,
+  UNEVICTABLE_PGSTRANDED,
+} from './vmstat.ts';
 
 // enum ttu_flags (include/linux/rmap.h).
 export const TTU_UNMAP = 0;
@@ -409,6 +432,14 @@ export function page_dup_rmap(m: Machine, pfn: pfn_t): void {
 export function page_remove_rmap(m: Machine, pfn: pfn_t): void {
   BUG_ON(m.memmap._mapcount[pfn]! <= 0, 'page_remove_rmap: the page is not mapped');
   if (--m.memmap._mapcount[pfn]! !== 0) return;
+  if (PageCompound(m.memmap, pfn)) {
+    // A part of a huge page: mapped as long as the whole is.
+    const head = compound_head(m.memmap, pfn);
+    if (compound_mapcount(m.memmap, head) > 0) return;
+    mod_zone_page_state(page_zone(m, pfn), NR_ANON_PAGES, -1);
+    deferred_split_huge_page(m, head);
+    return;
+  }
   const item = PageAnon(m.memmap, pfn) ? NR_ANON_PAGES : NR_FILE_MAPPED;
   mod_zone_page_state(page_zone(m, pfn), item, -1);
 }
@@ -458,7 +489,52 @@ export function page_referenced_one(m: Machine, table: PageTable, vma: VmArea, v
   return 1;
 }
 
+/**
+ * The same for all mappings of a huge page in one area, which count as one. An area that is locked
+ * counts only if it maps the page as a whole. (rmap.c: folio_referenced_one)
+ */
+function page_referenced_huge_one(m: Machine, head: pfn_t, vma: VmArea): number {
+  const mm = vma.vm_mm;
+  const base = vma.vm_start + (m.memmap.index[head]! - vma.vm_pgoff);
+  const from = Math.max(base, vma.vm_start);
+  const to = Math.min(base + PTRS_PER_PTE, vma.vm_end);
+  if (from >= to) return 0;
+  const pmd = pmd_huge(mm, base);
+  const table = pmd === 0 ? pte_table(mm, base) : null;
+  let young = false;
+  if (pmd !== 0) {
+    if (pte_pfn(pmd) !== head) return 0;
+    if ((vma.vm_flags & VM_LOCKED) !== 0) {
+      m.rmap_vm_flags |= VM_LOCKED;
+      return 0;
+    }
+    young = pte_young(pmd);
+    if (young) set_pmd(mm, base, pte_mkold(pmd));
+  } else if (table !== null) {
+    for (let vpn = from; vpn < to; vpn++) {
+      const pte = table.ptes![vpn & 511]!;
+      if (!pte_present(pte) || !pte_young(pte) || pte_pfn(pte) !== head + (vpn - base)) continue;
+      young = true;
+      table.ptes![vpn & 511] = pte_mkold(pte);
+    }
+  }
+  if (!young || (vma.vm_flags & VM_SEQ_READ) !== 0) return 0;
+  m.rmap_vm_flags |= vma.vm_flags & ~VM_LOCKED;
+  return 1;
+}
+
+function page_referenced_huge(m: Machine, head: pfn_t): number {
+  const anon_vma = page_lock_anon_vma(m, head);
+  let referenced = 0;
+  for (let avc = anon_vma?.head ?? null; avc !== null; avc = avc.av_next) {
+    referenced += page_referenced_huge_one(m, head, avc.vma);
+    if ((m.rmap_vm_flags & VM_LOCKED) !== 0) break;
+  }
+  return referenced;
+}
+
 function page_referenced_anon(m: Machine, pfn: pfn_t): number {
+  if (PageCompound(m.memmap, pfn)) return page_referenced_huge(m, pfn);
   const anon_vma = page_lock_anon_vma(m, pfn);
   if (anon_vma === null) return 0;
   let mapcount = page_mapcount(m.memmap, pfn);
@@ -511,6 +587,15 @@ export function page_referenced(m: Machine, pfn: pfn_t, is_locked: boolean): num
 
 // ---- try_to_unmap
 
+/** A huge page is only ever asked whether a locked area maps it; it is split before it is unmapped. */
+function munlock_huge_one(m: Machine, head: pfn_t, vma: VmArea, vpn: vpn_t, flags: number): number {
+  BUG_ON(flags !== TTU_MUNLOCK, 'try_to_unmap: a huge page');
+  if (pte_pfn(pmd_huge(vma.vm_mm, vpn)) !== head) return SWAP_AGAIN;
+  if ((vma.vm_flags & VM_LOCKED) === 0 || vma.vm_mm.mmap_sem_locked) return SWAP_AGAIN;
+  mlock_vma_page(m, head);
+  return SWAP_MLOCK;
+}
+
 /** Unmaps the page from one area; one of SWAP_*. Also for KSM's walk. */
 export function try_to_unmap_one(
   m: Machine,
@@ -521,6 +606,7 @@ export function try_to_unmap_one(
 ): number {
   const p = m.memmap;
   const mm = vma.vm_mm;
+  if (PageCompound(p, pfn)) return munlock_huge_one(m, pfn, vma, vpn, flags);
   const table = page_check_address(pfn, mm, vpn);
   if (table === null) return SWAP_AGAIN;
   const ptes = table.ptes!;
@@ -612,6 +698,19 @@ export function try_to_unmap(m: Machine, pfn: pfn_t, flags: number): number {
 export function try_to_munlock(m: Machine, pfn: pfn_t): number {
   BUG_ON(!PageLocked(m.memmap, pfn), 'try_to_munlock: the page is not locked');
   return unmap_dispatch(m, pfn, TTU_MUNLOCK);
+}
+
+/** Takes the mlock mark off a locked page and lets reclaim have it, unless others lock it (mlock.c). */
+export function munlock_vma_page(m: Machine, pfn: pfn_t): void {
+  if (!TestClearPageFlag(m.memmap, pfn, PG_mlocked)) return;
+  const nr = compound_nr(m.memmap, pfn);
+  mod_zone_page_state(page_zone(m, pfn), NR_MLOCK, -nr);
+  if (isolate_lru_page(m, pfn) === 0) {
+    // Another locked area marks it again: then putback sends it where it was.
+    if (try_to_munlock(m, pfn) !== SWAP_MLOCK) count_vm_events(m, UNEVICTABLE_PGMUNLOCKED, nr);
+    putback_lru_page(m, pfn);
+  } else if (PageUnevictable(m.memmap, pfn)) count_vm_events(m, UNEVICTABLE_PGSTRANDED, nr);
+  else count_vm_events(m, UNEVICTABLE_PGMUNLOCKED, nr);
 }
 
 // ---- rmap_walk and migration entries

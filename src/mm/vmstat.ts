@@ -39,7 +39,9 @@ export const NUMA_FOREIGN = 25;
 export const NUMA_INTERLEAVE_HIT = 26;
 export const NUMA_LOCAL = 27;
 export const NUMA_OTHER = 28;
-export const NR_VM_ZONE_STAT_ITEMS = 29;
+/** Pages of transparent huge pages that are mapped as a whole: 6.1. */
+export const NR_ANON_THPS = 29;
+export const NR_VM_ZONE_STAT_ITEMS = 30;
 
 // enum vm_event_item. Those with one counter per zone type reserve MAX_NR_ZONES slots each.
 const PER_ZONE = 4;
@@ -102,7 +104,22 @@ export const PGSTEAL_ANON = PGINODESTEAL + 39;
 export const PGSTEAL_FILE = PGINODESTEAL + 40;
 /** Direct reclaims by the highest zone that the request may use. */
 export const ALLOCSTALL_ZONE = PGINODESTEAL + 41;
-export const NR_VM_EVENT_ITEMS = ALLOCSTALL_ZONE + PER_ZONE;
+// Transparent huge pages.
+export const THP_FAULT_ALLOC = ALLOCSTALL_ZONE + PER_ZONE;
+export const THP_FAULT_FALLBACK = THP_FAULT_ALLOC + 1;
+export const THP_COLLAPSE_ALLOC = THP_FAULT_ALLOC + 2;
+export const THP_COLLAPSE_ALLOC_FAILED = THP_FAULT_ALLOC + 3;
+export const THP_SPLIT_PAGE = THP_FAULT_ALLOC + 4;
+export const THP_SPLIT_PAGE_FAILED = THP_FAULT_ALLOC + 5;
+export const THP_DEFERRED_SPLIT_PAGE = THP_FAULT_ALLOC + 6;
+export const THP_SPLIT_PMD = THP_FAULT_ALLOC + 7;
+export const THP_SCAN_EXCEED_NONE_PTE = THP_FAULT_ALLOC + 8;
+export const THP_SCAN_EXCEED_SWAP_PTE = THP_FAULT_ALLOC + 9;
+export const THP_SCAN_EXCEED_SHARE_PTE = THP_FAULT_ALLOC + 10;
+export const THP_ZERO_PAGE_ALLOC = THP_FAULT_ALLOC + 11;
+export const THP_ZERO_PAGE_ALLOC_FAILED = THP_FAULT_ALLOC + 12;
+export const THP_SWPOUT_FALLBACK = THP_FAULT_ALLOC + 13;
+export const NR_VM_EVENT_ITEMS = THP_FAULT_ALLOC + 14;
 
 /** Adds to a counter of the zone. */
 export function mod_zone_page_state(zone: Zone, item: number, delta: number): void {

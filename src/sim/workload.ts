@@ -21,7 +21,14 @@ import {
   run_as,
 } from '../mm/fork.ts';
 import { GFP_KERNEL } from '../mm/gfp.ts';
-import { do_madvise, do_mlock, MADV_DONTNEED, MADV_MERGEABLE } from '../mm/madvise.ts';
+import {
+  do_madvise,
+  do_mlock,
+  MADV_DONTNEED,
+  MADV_HUGEPAGE,
+  MADV_MERGEABLE,
+  MADV_NOHUGEPAGE,
+} from '../mm/madvise.ts';
 import { access_page, write_tag } from '../mm/memory.ts';
 import {
   type MmapFile,
@@ -45,7 +52,7 @@ import {
 } from '../mm/mmap.ts';
 import type { Machine } from '../mm/mmzone.ts';
 import { PageAnon } from '../mm/page.ts';
-import { get_pte, next_mapped, pte_pfn, pte_present, pte_table } from '../mm/page_table.ts';
+import { get_pte, next_mapped, pte_pfn, pte_present } from '../mm/page_table.ts';
 
 export const WORKLOAD_HELP = `# Write a line here to start a simulated process; read the file to get its pid.
 # A line is one or more steps, separated by +, and options of the form key=value.
@@ -69,6 +76,7 @@ export const WORKLOAD_HELP = `# Write a line here to start a simulated process; 
 #   every:N every Nth, random:PCT, runs:N every second run of N, low:PCT, high:PCT
 # options of the process: name=TEXT node=N policy=bind|prefer|interleave count=N seed=N pid=N
 #   cpu=N runs it on that CPU: its node is where memory comes from; merge=1 advises KSM to merge
+#   thp=1 asks for transparent huge pages (madvise), thp=0 declines them
 #   same=N pages hold one of N contents, which all processes with the same N have: what KSM merges
 # examples:
 #   anon 64M
@@ -102,6 +110,7 @@ const PROCESS_OPTIONS = [
   'children',
   'cow',
   'merge',
+  'thp',
   'same',
   'cpu',
 ];
@@ -394,11 +403,13 @@ function* give_back(m: Machine, task: Task, region: Region, text: string, spec: 
   const { start, pages } = region;
   const drop = function* (from: number, count: number): Job<void> {
     for (let done = 0; done < count; ) {
-      const piece = Math.min(count - done, BIG_SLICE);
-      const err = do_madvise(m, task.mm!, start + from + done, piece, MADV_DONTNEED);
+      // Pieces end where huge pages end, so that none is split that one call would leave whole.
+      const at = start + from + done;
+      const piece = Math.min(count - done, BIG_SLICE - (m.kernel.thp === undefined ? 0 : at % 512));
+      const err = do_madvise(m, task.mm!, at, piece, MADV_DONTNEED);
       if (err !== 0) throw new SpecError(-err, `free: madvise failed for process ${task.pid}`);
       done += piece;
-      if (piece < BIG_SLICE) continue;
+      if (piece < BIG_SLICE && done >= count) continue;
       yield;
       check_alive(m, task);
     }
@@ -506,6 +517,14 @@ function* run_step(
   }
   if (region === null) return null;
   // The policy of the process holds before its pages come.
+  if (spec.options.has('thp')) {
+    const huge = number_option(spec, 'thp', 0, 0, 1);
+    const advice = huge === 1 ? MADV_HUGEPAGE : MADV_NOHUGEPAGE;
+    const err = run_as(m, task, () => do_madvise(m, mm, region!.start, region!.pages, advice));
+    if (err === -EINVAL)
+      throw new SpecError(EINVAL, 'thp: this kernel has no transparent huge pages');
+    if (err !== 0) throw new SpecError(-err, 'thp: madvise failed');
+  }
   if (spec.options.has('merge')) {
     do_madvise(m, mm, region.start, region.pages, MADV_MERGEABLE);
   }
@@ -521,9 +540,12 @@ function* run_step(
 
 /** Locks a region piece by piece; the pieces merge into one area again. */
 function* lock_region(m: Machine, task: Task, region: Region): Job<void> {
-  for (let i = 0; i < region.pages; i += SLICE) {
+  for (let i = 0; i < region.pages; ) {
     const start = region.start + i;
-    const pages = Math.min(SLICE, region.pages - i);
+    // Pieces that do not cut huge pages.
+    const most = m.kernel.thp === undefined ? SLICE : 512 - (start % 512);
+    const pages = Math.min(most, region.pages - i);
+    i += pages;
     const err = run_as(m, task, () => do_mlock(m, task.mm!, start, pages, true));
     check_alive(m, task);
     if (err !== 0) throw new SpecError(-err, 'mlock failed: not enough memory');
@@ -536,8 +558,7 @@ function* lock_region(m: Machine, task: Task, region: Region): Job<void> {
 function* rewrite(m: Machine, task: Task, region: Region): Job<void> {
   for (let i = 0; i < region.pages; i++) {
     const vpn = region.start + i;
-    const table = pte_table(task.mm!, vpn);
-    if (table === null || table.ptes![vpn & 511] === 0) continue;
+    if (get_pte(task.mm!, vpn) === 0) continue;
     yield* access(m, task, vpn, true, 'write');
     if (i % SLICE === SLICE - 1) {
       yield;
@@ -627,8 +648,7 @@ function* write_share(m: Machine, child: Task, percent: number): Job<void> {
     const region = { start: vma.vm_start, pages: vma.vm_end - vma.vm_start };
     for (let i = 0; i < region.pages; i++) {
       const wanted = Math.floor(((i + 1) * percent) / 100) > Math.floor((i * percent) / 100);
-      const table = pte_table(child.mm!, region.start + i);
-      if (!wanted || table === null || table.ptes![(region.start + i) & 511] === 0) continue;
+      if (!wanted || get_pte(child.mm!, region.start + i) === 0) continue;
       yield* access(m, child, region.start + i, true, 'fork');
       if (i % SLICE !== SLICE - 1) continue;
       yield;

@@ -10,13 +10,27 @@ import { disk_mount, disk_of, disk_root } from '../../src/fs/disk/index.ts';
 import { O_RDWR, type OpenFile, type Vnode } from '../../src/fs/vfs.ts';
 import { compact_node } from '../../src/kernels/linux-2.6.35/compaction.ts';
 import { compact_store } from '../../src/kernels/linux-6.1/compaction.ts';
+import {
+  deferred_split_shrinker,
+  huge_zero_page_shrinker,
+} from '../../src/kernels/linux-6.1/huge_memory.ts';
+import { DEFRAG, thp_state } from '../../src/kernels/linux-6.1/huge_mm.ts';
+import { start_stop_khugepaged } from '../../src/kernels/linux-6.1/khugepaged.ts';
 import { is_job, type Job, run_job, settle } from '../../src/lib/kthread.ts';
 import { advance_clock, boot, type MachineConfig } from '../../src/machine.ts';
 import { MemoryBlockDevice } from '../../src/mm/block_device.ts';
 import { debug_vm, dump_page } from '../../src/mm/debug_vm.ts';
 import { create_process, do_exit, do_fork } from '../../src/mm/fork.ts';
+import { GFP_KERNEL } from '../../src/mm/gfp.ts';
 import { lru_add_drain_all } from '../../src/mm/lru.ts';
-import { do_madvise, do_mlock, do_mprotect, MADV_DONTNEED } from '../../src/mm/madvise.ts';
+import {
+  do_madvise,
+  do_mlock,
+  do_mprotect,
+  MADV_DONTNEED,
+  MADV_HUGEPAGE,
+  MADV_NOHUGEPAGE,
+} from '../../src/mm/madvise.ts';
 import { access_page, read_tag, write_tag } from '../../src/mm/memory.ts';
 import type { Task } from '../../src/mm/mm_types.ts';
 import { do_mmap, do_munmap, MAP_ANONYMOUS, MAP_PRIVATE, MAP_SHARED } from '../../src/mm/mmap.ts';
@@ -37,6 +51,8 @@ const CONFIGS: Record<string, MachineConfig> = {
   '6.1': { kernel: '6.1', memory: 64 * MIB },
   '6.1-two-nodes': { kernel: '6.1', memory: 136 * MIB, nodes: 2, cpus: 3 },
   '6.1-vanilla': { kernel: '6.1', memory: 64 * MIB, compaction: false },
+  '6.1-thp': { kernel: '6.1', memory: 72 * MIB, swap: 256 * MIB },
+  '6.1-thp-two-nodes': { kernel: '6.1', memory: 160 * MIB, nodes: 2, cpus: 2 },
 };
 
 /** A whole node, by the kernel that runs. */
@@ -94,6 +110,7 @@ export class MmRun {
   private names = 0;
   private tag = 1;
   private readonly compaction: boolean;
+  private readonly huge: boolean;
 
   constructor(o: ModelOptions) {
     const config = CONFIGS[o.shape]!;
@@ -104,6 +121,16 @@ export class MmRun {
     }
     this.root = disk_root(this.m);
     this.random = new Random(o.seed);
+    this.huge = o.shape.includes('thp');
+    const k = thp_state(this.m);
+    if (!this.huge || k === null) return;
+    // So small a machine boots without huge pages.
+    k.enabled = 'always';
+    k.use_zero_page = 1;
+    k.khugepaged_defrag = 1;
+    k.scan_sleep_millisecs = 100;
+    k.alloc_sleep_millisecs = 200;
+    start_stop_khugepaged(this.m);
   }
 
   step(): void {
@@ -139,7 +166,8 @@ export class MmRun {
   private relieve(): void {
     let free = 0;
     for (const zone of this.m.populated_zones) free += zone.vm_stat[0]!;
-    if (free > 2500) return;
+    if (free > (this.m.nr_swap_pages > 0 ? 600 : 2500)) return;
+    if (this.m.nr_swap_pages > 20_000 && !this.random.one_in(20)) return;
     while (this.kernel.length > 20) this.kernel_free();
     if (this.processes.length > 1) this.exit();
     if (this.files.length > 1) this.remove();
@@ -153,7 +181,7 @@ export class MmRun {
       this.spawn();
       return;
     }
-    switch (random.weighted([30, 30, 6, 4, 4, 3, 2, 2, 2, 2, 5, 14, 2])) {
+    switch (random.weighted([30, 30, 6, 4, 4, 3, 2, 2, 2, 2, 5, 14, 2, this.huge ? 3 : 0])) {
       case 0:
         this.write_pages();
         break;
@@ -190,8 +218,42 @@ export class MmRun {
       case 11:
         this.touch_file();
         break;
-      default:
+      case 12:
         this.unmap_file();
+        break;
+      default:
+        this.huge_event();
+    }
+  }
+
+  /** What only a kernel with huge pages has: advice, and other settings. */
+  private huge_event(): void {
+    const { m, random } = this;
+    const k = thp_state(m)!;
+    const p = random.pick(this.processes);
+    const range = this.range(p, 1600);
+    switch (random.below(4)) {
+      case 0: {
+        // What reclaim asks for when memory is short.
+        const { nid } = random.pick(m.nodes);
+        deferred_split_shrinker.shrink(m, random.range(1, 20), GFP_KERNEL, nid);
+        huge_zero_page_shrinker.shrink(m, random.below(2), GFP_KERNEL);
+        break;
+      }
+      case 1:
+        k.enabled = random.pick(['always', 'always', 'madvise', 'never'] as const);
+        k.defrag = random.pick(DEFRAG);
+        k.use_zero_page = random.below(2);
+        k.max_ptes_none = random.pick([10, 511, 511]);
+        k.max_ptes_shared = random.pick([0, 256, 511]);
+        start_stop_khugepaged(m);
+        break;
+      default: {
+        if (range === null) return;
+        const advice = random.one_in(3) ? MADV_NOHUGEPAGE : MADV_HUGEPAGE;
+        const err = do_madvise(m, p.task.mm!, range[0], range[1], advice);
+        assert.ok(err === 0 || err === ENOMEM, `madvise: ${err}`);
+      }
     }
   }
 
@@ -273,8 +335,9 @@ export class MmRun {
   private map(): void {
     const { m, random } = this;
     const p = random.pick(this.processes);
-    if (p.pages.size > 2500) return;
-    const len = random.range(1, random.one_in(5) ? 600 : 60);
+    if (p.pages.size > (this.huge ? 6000 : 2500)) return;
+    const most = this.huge && random.one_in(2) ? 1600 : random.one_in(5) ? 600 : 60;
+    const len = random.range(1, most);
     const start = do_mmap(m, p.task.mm!, null, 0, len, 3, MAP_PRIVATE | MAP_ANONYMOUS);
     if (start < 0) {
       assert.equal(start, ENOMEM);
@@ -333,7 +396,7 @@ export class MmRun {
 
   private unmap(): void {
     const p = this.random.pick(this.processes);
-    const range = this.range(p, 80);
+    const range = this.range(p, this.huge && this.random.one_in(3) ? 1200 : 80);
     if (range === null) return;
     const err = do_munmap(this.m, p.task.mm!, range[0], range[1]);
     if (err !== 0) {
@@ -345,7 +408,7 @@ export class MmRun {
 
   private dont_need(): void {
     const p = this.random.pick(this.processes);
-    const range = this.range(p, 50);
+    const range = this.range(p, this.huge && this.random.one_in(3) ? 1200 : 50);
     if (range === null) return;
     const pages: Page[] = [];
     for (let i = 0; i < range[1]; i++) pages.push(p.pages.get(range[0] + i)!);
@@ -356,7 +419,7 @@ export class MmRun {
 
   private lock(): void {
     const p = this.random.pick(this.processes);
-    const range = this.range(p, 30);
+    const range = this.range(p, this.huge && this.random.one_in(2) ? 700 : 30);
     if (range === null) return;
     const lock = this.random.one_in(2);
     const err = do_mlock(this.m, p.task.mm!, range[0], range[1], lock);
@@ -367,7 +430,7 @@ export class MmRun {
 
   private protect(): void {
     const p = this.random.pick(this.processes);
-    const range = this.range(p, 30);
+    const range = this.range(p, this.huge && this.random.one_in(2) ? 700 : 30);
     if (range === null) return;
     const writable = this.random.one_in(2);
     const err = do_mprotect(this.m, p.task.mm!, range[0], range[1], writable ? 3 : 1);
@@ -577,18 +640,26 @@ export class MmRun {
         const flags = p.flags[pfn]!;
         if ((flags & (1 << 10)) !== 0) continue;
         const ptes = mapped.get(pfn) ?? [];
-        assert.equal(p._mapcount[pfn], ptes.length, `map count: ${dump_page(m, pfn)}`);
+        const small = ptes.filter((x) => !x.whole).length;
+        assert.equal(p._mapcount[pfn], small, `map count: ${dump_page(m, pfn)}`);
         if ((flags & (1 << 5)) === 0) continue;
         // On an LRU list and nothing going on: mappings, the cache, buffers, vectors.
         const cached = p.mapping[pfn] !== 0 && (p.mapping[pfn]! & 1) === 0 ? 1 : 0;
         const swap = (flags & (1 << 16)) !== 0 ? 1 : 0;
         const buffers = (flags & (1 << 11)) !== 0 ? 1 : 0;
         const rotated = rotating.filter((x) => x === pfn).length;
-        const holders = ptes.length + cached + swap + buffers + rotated;
+        let holders = ptes.length + cached + swap + buffers + rotated;
+        const head = (flags & (1 << 14)) !== 0;
+        if (head) {
+          // Every part's small mappings hold the huge page, too.
+          for (let i = 1; i < 512; i++) {
+            holders += (mapped.get(pfn + i) ?? []).filter((x) => !x.whole).length;
+          }
+        }
         if (this.job === null && (flags & 1) === 0) {
           assert.equal(p._count[pfn], holders, `${holders} holders: ${dump_page(m, pfn)}`);
         }
-        if (ptes.length === 0 || (pfn & 7) !== 0 || (flags & 1) !== 0) continue;
+        if (head || ptes.length === 0 || (pfn & 7) !== 0 || (flags & 1) !== 0) continue;
         const found: string[] = [];
         p.flags[pfn]! |= 1; // a walk needs the page lock
         rmap_walk(

@@ -7,6 +7,8 @@ interface Table {
   readonly pfn: number;
   readonly ptes: Int32Array | null;
   readonly tables: (Table | null)[] | null;
+  /** Entries that map a huge page: words like ptes. */
+  readonly pmds?: Int32Array | null;
 }
 
 interface Mm {
@@ -18,6 +20,8 @@ export interface NaiveMapping {
   pid: number;
   mm: Mm;
   vpn: number;
+  /** By an entry of an upper table, together with 511 others. */
+  whole: boolean;
 }
 
 /** By frame: who maps it. The pte word: bit 0 present, pfn from bit 4 on. */
@@ -28,17 +32,22 @@ export function naive_mappings(
   for (const task of tasks) {
     const { mm, pid } = task;
     if (mm === null || mm.pgd === null) continue;
+    const add = (pfn: number, vpn: number, whole: boolean): void => {
+      const list = by_pfn.get(pfn);
+      if (list === undefined) by_pfn.set(pfn, [{ pid, mm, vpn, whole }]);
+      else list.push({ pid, mm, vpn, whole });
+    };
     const visit = (table: Table, first: number, span: number): void => {
       if (table.ptes !== null) {
         table.ptes.forEach((pte, i) => {
-          if ((pte & 1) === 0) return;
-          const pfn = pte >>> 4;
-          const list = by_pfn.get(pfn);
-          if (list === undefined) by_pfn.set(pfn, [{ pid, mm, vpn: first + i }]);
-          else list.push({ pid, mm, vpn: first + i });
+          if ((pte & 1) !== 0) add(pte >>> 4, first + i, false);
         });
         return;
       }
+      table.pmds?.forEach((pmd, i) => {
+        if ((pmd & 1) === 0) return;
+        for (let k = 0; k < 512; k++) add((pmd >>> 4) + k, first + i * 512 + k, true);
+      });
       table.tables!.forEach((below, i) => {
         if (below !== null) visit(below, first + i * span, span / 512);
       });

@@ -67,6 +67,9 @@ const KPF_ANON = 1 << 12;
 const KPF_HUGE = 1 << 17;
 const KPF_NOPAGE = 1 << 20;
 const KPF_KSM = 1 << 21;
+// Later kernels.
+const KPF_THP = 1 << 22;
+const KPF_ZERO_PAGE = 1 << 24;
 
 /** The same for the high half: bits 32 and up, for kernel hackers. */
 const HIGH_BITS: readonly [flag: number, bit: number][] = [
@@ -127,6 +130,11 @@ function kpage_flags_low(m: Machine, pfn: number): number {
   if ((flags & PG_slab) === 0 && page_mapped(p, pfn)) word |= KPF_MMAP;
   if (PageAnon(p, pfn)) word |= KPF_ANON;
   if (PageKsm(p, pfn)) word |= KPF_KSM;
+  if ((flags & (PG_head | PG_tail)) !== 0) {
+    const head = compound_head(p, pfn);
+    if (PageAnon(p, head)) word |= KPF_THP;
+    else if (head === m.huge_zero_pfn) word |= KPF_THP | KPF_ZERO_PAGE;
+  }
   return word;
 }
 

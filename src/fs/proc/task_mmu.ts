@@ -17,11 +17,14 @@ import {
   VM_ACCOUNT,
   VM_EXEC,
   VM_GROWSDOWN,
+  VM_HUGEPAGE,
   VM_LOCKED,
   VM_MAYEXEC,
   VM_MAYREAD,
   VM_MAYSHARE,
   VM_MAYWRITE,
+  VM_MERGEABLE,
+  VM_NOHUGEPAGE,
   VM_READ,
   VM_SHARED,
   VM_WRITE,
@@ -29,6 +32,7 @@ import {
 } from '../../mm/mm_types.ts';
 import { type Machine, page_zone } from '../../mm/mmzone.ts';
 import {
+  compound_head,
   PageActive,
   PageAnon,
   PageDirty,
@@ -41,6 +45,7 @@ import {
   page_mapcount,
 } from '../../mm/page.ts';
 import {
+  get_pte,
   is_migration_entry,
   is_swap_pte,
   is_write_migration_entry,
@@ -123,18 +128,26 @@ export function show_maps(seq: SeqFile, m: Machine, mm: MmStruct, gate_vma: stri
     .puts('[vsyscall]\n');
 }
 
-/** Calls `visit` for every pte of an area that is not empty. */
-function for_each_pte(vma: VmArea, visit: (pte: number) => void): void {
+/**
+ * Calls `visit` for every pte of an area that is not empty; a huge page counts as the ptes that would
+ * map its parts.
+ */
+function for_each_pte(vma: VmArea, visit: (pte: number, whole: boolean) => void): void {
   const mm = vma.vm_mm;
   const end = vma.vm_end;
   for (let vpn = next_mapped(mm, vma.vm_start, end); vpn < end; vpn = next_mapped(mm, vpn, end)) {
-    const ptes = pte_table(mm, vpn)!.ptes!;
+    const whole = pte_table(mm, vpn) === null;
     const stop = Math.min(end, (vpn | (PTRS_PER_PTE - 1)) + 1);
     for (; vpn < stop; vpn++) {
-      const pte = ptes[vpn & (PTRS_PER_PTE - 1)]!;
-      if (pte !== 0) visit(pte);
+      const pte = get_pte(mm, vpn);
+      if (pte !== 0) visit(pte, whole);
     }
   }
+}
+
+/** A page of zeroes, a part of the huge one included: nobody's. */
+function is_zero_page(m: Machine, pfn: number): boolean {
+  return pfn === m.zero_pfn || compound_head(m.memmap, pfn) === m.huge_zero_pfn;
 }
 
 // ---- smaps
@@ -148,6 +161,8 @@ class MemSizeStats {
   private_dirty = 0;
   referenced = 0;
   anonymous = 0;
+  /** Mapped as parts of huge pages. */
+  anonymous_thp = 0;
   swap = 0;
   /** Bytes: each page divided by how often it is mapped. */
   pss = 0;
@@ -160,19 +175,21 @@ function smap_gather_stats(m: Machine, vma: VmArea): MemSizeStats {
   const p = m.memmap;
   const mss = new MemSizeStats();
   const page_size = 2 ** m.shape.page_shift;
-  for_each_pte(vma, (pte) => {
+  for_each_pte(vma, (pte, whole) => {
     if (!pte_present(pte)) {
       mss.swap++;
       return;
     }
     const pfn = pte_pfn(pte);
-    if (pfn === m.zero_pfn) return;
+    if (is_zero_page(m, pfn)) return;
+    const head = compound_head(p, pfn);
     const count = page_mapcount(p, pfn);
     const share = page_size / count;
-    const dirty = pte_dirty(pte) || PageDirty(p, pfn);
+    const dirty = pte_dirty(pte) || PageDirty(p, head);
+    if (whole) mss.anonymous_thp++;
     mss.resident++;
     mss.pss += share;
-    if (pte_young(pte) || PageReferenced(p, pfn)) mss.referenced++;
+    if (pte_young(pte) || PageReferenced(p, head)) mss.referenced++;
     if (PageAnon(p, pfn)) mss.anonymous++;
     if (dirty) mss.pss_dirty += share;
     if ((vma.vm_flags & VM_LOCKED) !== 0) mss.pss_locked += share;
@@ -197,6 +214,9 @@ const VM_FLAG_NAMES: readonly (readonly [number, string])[] = [
   [VM_GROWSDOWN, 'gd'],
   [VM_LOCKED, 'lo'],
   [VM_ACCOUNT, 'ac'],
+  [VM_HUGEPAGE, 'hg'],
+  [VM_NOHUGEPAGE, 'nh'],
+  [VM_MERGEABLE, 'mg'],
 ];
 
 /** Each line of smaps that shows a size: its value in KiB. */
@@ -214,7 +234,7 @@ const SMAP_LINES = {
   Referenced: (m: Machine, mss: MemSizeStats) => pages_kb(m, mss.referenced),
   Anonymous: (m: Machine, mss: MemSizeStats) => pages_kb(m, mss.anonymous),
   LazyFree: () => 0,
-  AnonHugePages: () => 0,
+  AnonHugePages: (m: Machine, mss: MemSizeStats) => pages_kb(m, mss.anonymous_thp),
   ShmemPmdMapped: () => 0,
   FilePmdMapped: () => 0,
   Shared_Hugetlb: () => 0,
@@ -233,7 +253,8 @@ export function show_smap(seq: SeqFile, m: Machine, vma: VmArea, lines: readonly
   show_map_vma(seq, m, vma);
   for (const name of lines) {
     if (name === 'THPeligible') {
-      seq.puts('THPeligible:    0\n');
+      const eligible = m.kernel.thp?.thp_eligible(m, vma) ?? false;
+      seq.puts(`THPeligible:    ${eligible ? 1 : 0}\n`);
     } else if (name === 'VmFlags') {
       seq.puts('VmFlags: ');
       for (const [flag, letters] of VM_FLAG_NAMES) {
@@ -280,13 +301,14 @@ export function show_numa_map(seq: SeqFile, m: Machine, vma: VmArea): void {
   for_each_pte(vma, (pte) => {
     if (!pte_present(pte)) return;
     const pfn = pte_pfn(pte);
-    if (pfn === m.zero_pfn || PageReserved(p, pfn) || PageKsm(p, pfn)) return;
+    const head = compound_head(p, pfn);
+    if (is_zero_page(m, pfn) || PageReserved(p, pfn) || PageKsm(p, pfn)) return;
     pages++;
-    if (pte_dirty(pte) || PageDirty(p, pfn)) dirty++;
-    if (PageSwapCache(p, pfn)) swapcache++;
-    if (PageActive(p, pfn) || PageUnevictable(p, pfn)) active++;
-    if (PageWriteback(p, pfn)) writeback++;
-    if (PageAnon(p, pfn)) anon++;
+    if (pte_dirty(pte) || PageDirty(p, head)) dirty++;
+    if (PageSwapCache(p, head)) swapcache++;
+    if (PageActive(p, head) || PageUnevictable(p, head)) active++;
+    if (PageWriteback(p, head)) writeback++;
+    if (PageAnon(p, head)) anon++;
     mapcount_max = Math.max(mapcount_max, page_mapcount(p, pfn));
     node[page_zone(m, pfn).nid]!++;
   });
@@ -347,9 +369,9 @@ export function pagemap_read(
     let low = 0;
     let high = 0;
     const vma = mm.mmap[find_vma_index(mm, vpn)];
-    const table = vma !== undefined && vma.vm_start <= vpn ? pte_table(mm, vpn) : null;
-    const pte = table === null ? 0 : table.ptes![vpn & (PTRS_PER_PTE - 1)]!;
-    if (table === null) {
+    const mapped = vma !== undefined && vma.vm_start <= vpn;
+    const pte = mapped ? get_pte(mm, vpn) : 0;
+    if (!mapped || (pte === 0 && pte_table(mm, vpn) === null)) {
       high = format.hole_high(m);
     } else if (is_swap_pte(pte)) {
       const entry = pte_to_swp_entry(pte);

@@ -12,6 +12,7 @@ import type { SeqFile } from '../../lib/seq_file.ts';
 import type { Machine } from '../../mm/mmzone.ts';
 import { get_slabinfo } from '../../mm/slub.ts';
 import { global_page_state, NR_KERNEL_STACK } from '../../mm/vmstat.ts';
+import { transparent_hugepage_files } from './huge_memory_files.ts';
 import { hugepage_files, node_hugepage_files } from './hugetlb_files.ts';
 import { meminfo_files, pages_kb } from './meminfo.ts';
 import { node_files } from './node.ts';
@@ -136,5 +137,6 @@ export const files_6_1: readonly FileRow<Machine>[] = [
   ...node_files,
   ...node_hugepage_files,
   ...hugepage_files,
+  ...transparent_hugepage_files,
   ...trace_files(trace_6_1),
 ];

@@ -6,12 +6,27 @@
  * which all ordinary masks do; here __GFP_NO_KSWAPD says that it is not set. Bits and numbers that
  * users see are translated when printed. Linux: include/linux/gfp_types.h, include/linux/mmzone.h.
  */
-import { MIGRATE_RESERVE, MIGRATE_TYPES } from '../../mm/gfp.ts';
+import {
+  __GFP_COMP,
+  __GFP_NOMEMALLOC,
+  __GFP_NOWARN,
+  __GFP_WAIT,
+  GFP_HIGHUSER_MOVABLE,
+  MIGRATE_RESERVE,
+  MIGRATE_TYPES,
+} from '../../mm/gfp.ts';
 
 /** May use all reserves: its caller is about to free memory. */
 export const __GFP_MEMALLOC = 0x2000;
 /** The absence of __GFP_KSWAPD_RECLAIM. */
 export const __GFP_NO_KSWAPD = 0x400000;
+
+/** For huge pages without any effort: neither reclaim nor a call for kswapd. */
+export const GFP_TRANSHUGE_LIGHT =
+  (GFP_HIGHUSER_MOVABLE | __GFP_COMP | __GFP_NOMEMALLOC | __GFP_NOWARN | __GFP_NO_KSWAPD) &
+  ~__GFP_WAIT;
+/** For huge pages that compaction and reclaim may make, still without kswapd. */
+export const GFP_TRANSHUGE = GFP_TRANSHUGE_LIGHT | __GFP_WAIT;
 
 /** Replaces the RESERVE, and its number. */
 export const MIGRATE_HIGHATOMIC = MIGRATE_RESERVE;

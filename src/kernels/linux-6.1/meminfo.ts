@@ -16,6 +16,7 @@ import {
   NR_ACTIVE_ANON,
   NR_ACTIVE_FILE,
   NR_ANON_PAGES,
+  NR_ANON_THPS,
   NR_BOUNCE,
   NR_FILE_DIRTY,
   NR_FILE_MAPPED,
@@ -141,7 +142,7 @@ export function meminfo_show(seq: SeqFile, m: Machine): void {
   kb_line(seq, 'VmallocChunk', 0);
   kb_line(seq, 'Percpu', PERCPU_KB);
   seq.puts('HardwareCorrupted:     0 kB\n');
-  kb('AnonHugePages', 0);
+  kb('AnonHugePages', pages(NR_ANON_THPS));
   kb('ShmemHugePages', 0);
   kb('ShmemPmdMapped', 0);
   kb('FileHugePages', 0);

@@ -18,6 +18,7 @@ import {
   NR_ACTIVE_ANON,
   NR_ACTIVE_FILE,
   NR_ANON_PAGES,
+  NR_ANON_THPS,
   NR_BOUNCE,
   NR_FILE_DIRTY,
   NR_FILE_MAPPED,
@@ -91,7 +92,7 @@ export function node_meminfo_show(seq: SeqFile, m: Machine, nid: nid_t): void {
   kb('Slab', slab + pages(NR_SLAB_UNRECLAIMABLE));
   kb('SReclaimable', slab);
   kb('SUnreclaim', pages(NR_SLAB_UNRECLAIMABLE));
-  kb('AnonHugePages', 0);
+  kb('AnonHugePages', pages(NR_ANON_THPS));
   kb('ShmemHugePages', 0);
   kb('ShmemPmdMapped', 0);
   // One blank less than the others have.

@@ -3,8 +3,10 @@
  */
 import type { KernelProfile } from '../../mm/mmzone.ts';
 import { files_6_1 } from './files.ts';
+import { thp_ops } from './huge_memory.ts';
 import { hugetlb_ops } from './hugetlb.ts';
 import { kcompactd_tick } from './kcompactd.ts';
+import { khugepaged_tick } from './khugepaged.ts';
 import { kswapd_cond_resched, kswapd_tick } from './kswapd.ts';
 import { alloc_pages } from './page_alloc.ts';
 import { proc_pid } from './proc_pid.ts';
@@ -42,6 +44,8 @@ export const linux_6_1: KernelProfile = {
   cond_resched: kswapd_cond_resched,
   kswapd_tick,
   kcompactd_tick,
+  khugepaged_tick,
+  thp: thp_ops,
   hugetlb: hugetlb_ops,
   files: files_6_1,
   file_directories: [proc_pid],

@@ -58,7 +58,7 @@ import {
   set_pageblock_migratetype,
 } from '../../mm/pageblock.ts';
 import {
-  count_vm_event,
+  count_vm_events,
   NR_FREE_PAGES,
   NR_MLOCK,
   NUMA_FOREIGN,
@@ -402,8 +402,8 @@ function free_pages_prepare(m: Machine, pfn: pfn_t, order: order_t): void {
   if (m.trace.mm_page_free_direct.enabled) m.trace.mm_page_free_direct.emit(pfn, order);
   if ((p.flags[pfn]! & PG_mlocked) !== 0) {
     p.flags[pfn]! &= ~PG_mlocked;
-    page_zone(m, pfn).vm_stat[NR_MLOCK]!--;
-    count_vm_event(m, UNEVICTABLE_PGCLEARED);
+    page_zone(m, pfn).vm_stat[NR_MLOCK]! -= 2 ** order;
+    count_vm_events(m, UNEVICTABLE_PGCLEARED, 2 ** order);
   }
   if ((p.flags[pfn]! & PG_head) !== 0) destroy_compound_page(p, pfn, order);
   if ((p.mapping[pfn]! & PAGE_MAPPING_ANON) !== 0) p.mapping[pfn] = 0;

@@ -17,16 +17,12 @@ import { type Machine, page_zone, type Shape, WMARK_HIGH, zone_end_pfn } from '.
 import { get_pageblock_migratetype } from '../../mm/pageblock.ts';
 import { kmem_cache_alloc } from '../../mm/slub.ts';
 import { NR_FREE_PAGES, NR_KERNEL_STACK, PGFREE } from '../../mm/vmstat.ts';
+import { hugepage_init } from './huge_memory.ts';
 import { hugetlb_init } from './hugetlb.ts';
 import { __free_one_page } from './rmqueue.ts';
 import { init_sysctls } from './sysctl.ts';
 import { trace_6_1 } from './trace_events.ts';
-import {
-  init_lowmem_reserve_ratio,
-  init_per_zone_wmark_min,
-  setup_per_zone_wmarks,
-  wmark_pages,
-} from './watermark.ts';
+import { init_lowmem_reserve_ratio, init_per_zone_wmark_min, wmark_pages } from './watermark.ts';
 
 /** Kernel threads of an idle machine with one CPU (recorded: 49 stacks of 16 KiB). */
 const KERNEL_THREADS = 49;
@@ -85,7 +81,7 @@ export function kernel_boot(m: Machine): void {
   start_kernel_threads(m);
   hugetlb_init(m);
   init_per_zone_wmark_min(m);
-  set_recommended_min_free_kbytes(m);
+  hugepage_init(m);
 }
 
 /** Small machines do without grouping by mobility (page_alloc.c: build_all_zonelists). */
@@ -101,21 +97,6 @@ function nr_free_zone_pages(m: Machine): number {
     sum += Math.max(0, zone.present_pages - wmark_pages(zone, WMARK_HIGH));
   }
   return sum;
-}
-
-/**
- * Room for two pageblocks of each zone, and for one of each type that may have to fall back to each
- * other one; at most a twentieth of memory. (khugepaged.c)
- */
-function set_recommended_min_free_kbytes(m: Machine): void {
-  const nr_zones = m.populated_zones.filter((zone) => zone.zone_idx <= m.shape.ZONE_NORMAL).length;
-  const types = 3;
-  let recommended = 2 ** m.shape.pageblock_order * nr_zones * (2 + types * types);
-  recommended = Math.min(recommended, Math.floor(nr_free_zone_pages(m) / 20));
-  const kbytes = recommended * 2 ** (m.shape.page_shift - 10);
-  if (kbytes <= m.sysctl['min_free_kbytes']!) return;
-  m.sysctl['min_free_kbytes'] = kbytes;
-  setup_per_zone_wmarks(m);
 }
 
 /** The dentry and inode hash tables: 8 bytes an entry, spread over the nodes (hashdist). */

@@ -21,7 +21,7 @@ import { compact_nodes } from './compaction.ts';
 import { nodes_with_memory, set_max_huge_pages } from './hugetlb.ts';
 import { get_overcommit, set_overcommit } from './hugetlb_files.ts';
 import { shrink_slab } from './vmscan.ts';
-import { lowmem_reserve_ratio_key, setup_pageset } from './watermark.ts';
+import { lowmem_reserve_ratio_key, setup_pageset, USER_MIN_FREE_KBYTES } from './watermark.ts';
 
 /** A longer write is refused (KMALLOC_MAX_SIZE); of others the first page less a byte is read. */
 const MAX_WRITE = 4194304;
@@ -271,10 +271,17 @@ function* drop(m: Machine, what: number, taken: number): Job {
   }
   if ((what & 2) !== 0) {
     // As long as halving what came leaves more than a little.
-    for (let shift = 0; shrink_slab(m, GFP_KERNEL, 0) >> shift > 1; shift++) yield;
+    for (let shift = 0; drop_slab(m) >> shift > 1; shift++) yield;
     count_vm_event(m, DROP_SLAB);
   }
   return taken;
+}
+
+/** One round over all caches of all nodes: objects that went (fs/drop_caches.c, vmscan.c). */
+function drop_slab(m: Machine): number {
+  let freed = 0;
+  for (const { nid } of m.nodes) freed += shrink_slab(m, GFP_KERNEL, 0, nid);
+  return freed;
 }
 
 /** numa_zonelist_order: the zonelists are by node; names of that are taken and change nothing. */
@@ -364,7 +371,10 @@ export const sysctl_files: readonly FileRow<Machine>[] = [
   int('memory_failure_recovery', 1, 'kept, without effect', BIT),
   int('min_free_kbytes', 0, 'KiB that the watermarks keep free; any write recomputes them', {
     min: 0,
-    written: (m) => m.kernel.setup_per_zone_wmarks(m),
+    written: (m) => {
+      m.sysctl[USER_MIN_FREE_KBYTES] = m.sysctl['min_free_kbytes']!;
+      m.kernel.setup_per_zone_wmarks(m);
+    },
   }),
   int('min_slab_ratio', 5, 'zone reclaim shrinks slabs above this percentage', {
     ...PERCENT,

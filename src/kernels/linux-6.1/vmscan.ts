@@ -25,6 +25,7 @@ import {
 import { try_to_free_buffers, try_to_release_page } from '../../mm/buffer.ts';
 import { __remove_from_page_cache } from '../../mm/filemap.ts';
 import { __GFP_FS, __GFP_IO } from '../../mm/gfp.ts';
+import { can_split_huge_page, split_huge_page_to_list } from '../../mm/huge_memory.ts';
 import {
   __isolate_lru_page,
   __pagevec_free,
@@ -57,10 +58,14 @@ import {
 } from '../../mm/mmzone.ts';
 import {
   ClearPageFlag,
+  compound_mapcount,
+  compound_nr,
+  type nid_t,
   type order_t,
   PageActive,
   PageAnon,
   PageDirty,
+  PageHead,
   PageLRU,
   PageSwapCache,
   PageWriteback,
@@ -125,6 +130,7 @@ import {
   PGSTEAL_ANON,
   PGSTEAL_FILE,
   SLABS_SCANNED,
+  THP_SWPOUT_FALLBACK,
 } from '../../mm/vmstat.ts';
 import {
   COMPACT_SKIPPED,
@@ -201,13 +207,15 @@ function isolate_lru_pages(
   const src = zone.lru + lru;
   let nr_taken = 0;
   let scan = 0;
-  for (; scan < nr_to_scan && !list_empty(p, src); scan++) {
+  while (scan < nr_to_scan && !list_empty(p, src)) {
     const pfn = p.prev[src]!;
+    const nr_pages = compound_nr(p, pfn);
+    scan += nr_pages;
     const taken = __isolate_lru_page(m, pfn, ISOLATE_BOTH, false) === 0;
     list_del(p, pfn);
     // Being freed elsewhere: out of the way.
     list_add(p, pfn, taken ? dst : src);
-    if (taken) nr_taken++;
+    if (taken) nr_taken += nr_pages;
   }
   sc.isolate_scanned = scan;
   const trace = m.trace.mm_vmscan_lru_isolate;
@@ -324,12 +332,28 @@ const CULL = 4;
 /** Its last reference went meanwhile, with somebody else's. */
 const GONE = 5;
 
+/**
+ * Splits a huge page before it is swapped out: the other parts join the list and are looked at by
+ * themselves. A rotating disk has no runs of free slots that a whole one could take, so one that is
+ * mapped as a whole asked for them in vain. False when somebody else holds it.
+ */
+function split_for_swap(m: Machine, sc: ScanControl, head: pfn_t, page_list: number): boolean {
+  const p = m.memmap;
+  if (!can_split_huge_page(p, head)) return false;
+  const whole = compound_mapcount(p, head) > 0;
+  const nr_pages = compound_nr(p, head);
+  if (split_huge_page_to_list(m, head, page_list) !== 0) return false;
+  if (whole) count_vm_event(m, THP_SWPOUT_FALLBACK);
+  sc.nr_scanned -= nr_pages - 1;
+  return true;
+}
+
 /** The decisions of shrink_folio_list on one page, which is on no list. */
-function shrink_one_page(m: Machine, sc: ScanControl, pfn: pfn_t): number {
+function shrink_one_page(m: Machine, sc: ScanControl, pfn: pfn_t, page_list: number): number {
   const p = m.memmap;
   if (!trylock_page(p, pfn)) return KEEP;
   BUG_ON(PageActive(p, pfn), 'shrink_folio_list: an active page');
-  sc.nr_scanned++;
+  sc.nr_scanned += compound_nr(p, pfn);
   if (!page_evictable(m, pfn)) return CULL;
   let may_enter_fs =
     (sc.gfp_mask & __GFP_FS) !== 0 || (PageSwapCache(p, pfn) && (sc.gfp_mask & __GFP_IO) !== 0);
@@ -347,12 +371,13 @@ function shrink_one_page(m: Machine, sc: ScanControl, pfn: pfn_t): number {
   const references = folio_check_references(m, pfn);
   if (references === PAGEREF_ACTIVATE) return ACTIVATE_LOCKED;
   if (references === PAGEREF_KEEP) {
-    sc.stat[STAT_REF_KEEP]!++;
+    sc.stat[STAT_REF_KEEP]! += compound_nr(p, pfn);
     return KEEP_LOCKED;
   }
 
   if (PageAnon(p, pfn) && !PageSwapCache(p, pfn)) {
     if ((sc.gfp_mask & __GFP_IO) === 0) return KEEP_LOCKED;
+    if (PageHead(p, pfn) && !split_for_swap(m, sc, pfn, page_list)) return ACTIVATE_LOCKED;
     if (!add_to_swap(m, pfn)) return ACTIVATE_LOCKED;
     may_enter_fs = true;
   }
@@ -417,7 +442,7 @@ function shrink_folio_list(m: Machine, sc: ScanControl, page_list: number, kept:
   while (!list_empty(p, page_list)) {
     const pfn = p.prev[page_list]!;
     list_del(p, pfn);
-    const fate = shrink_one_page(m, sc, pfn);
+    const fate = shrink_one_page(m, sc, pfn, page_list);
     if (fate === FREED || fate === GONE) {
       nr_reclaimed++;
       if (fate === GONE) continue;
@@ -436,8 +461,9 @@ function shrink_folio_list(m: Machine, sc: ScanControl, page_list: number, kept:
       if (PageSwapCache(p, pfn) && vm_swap_full(m)) try_to_free_swap(m, pfn);
       if (page_evictable(m, pfn)) {
         SetPageFlag(p, pfn, PG_active);
-        sc.stat[STAT_ACTIVATE_ANON + (page_is_file_cache(p, pfn) ? 1 : 0)]!++;
-        pgactivate++;
+        const nr_pages = compound_nr(p, pfn);
+        sc.stat[STAT_ACTIVATE_ANON + (page_is_file_cache(p, pfn) ? 1 : 0)]! += nr_pages;
+        pgactivate += nr_pages;
       }
     }
     if (fate !== KEEP) unlock_page(p, pfn);
@@ -530,7 +556,7 @@ function move_pages_to_lru(m: Machine, sc: ScanControl, zone: Zone, list: number
     }
     SetPageFlag(p, pfn, PG_lru);
     add_page_to_lru_list(m, zone, pfn, page_lru(p, pfn));
-    moved++;
+    moved += compound_nr(p, pfn);
     pvec.pages[pvec.nr++] = pfn;
     if (pvec.nr === PAGEVEC_SIZE) pagevec_release(m, pvec);
   }
@@ -575,7 +601,7 @@ export function shrink_active_list(
       (m.rmap_vm_flags & VM_EXEC) !== 0 &&
       page_is_file_cache(p, pfn)
     ) {
-      nr_rotated++;
+      nr_rotated += compound_nr(p, pfn);
       list_add(p, pfn, l_active);
       continue;
     }
@@ -721,7 +747,7 @@ export function shrink_node(m: Machine, sc: ScanControl, pgdat: Pgdat): void {
     const before = sc.nr_reclaimed;
     for (const zone of zones) shrink_lruvec(m, sc, zone);
     m.reclaimed_slab = 0;
-    shrink_slab(m, sc.gfp_mask, sc.priority);
+    shrink_slab(m, sc.gfp_mask, sc.priority, pgdat.nid);
     sc.nr_reclaimed += m.reclaimed_slab;
     m.reclaimed_slab = 0;
     blk_flush_plug(m);
@@ -743,14 +769,14 @@ export function zone_reclaimable_pages(m: Machine, zone: Zone): number {
 // ---- slab caches
 
 /**
- * Asks every registered cache to give up a share of its objects that doubles with each priority.
+ * Asks every registered cache, for its objects on a node, to give up a share of its objects that doubles with each priority.
  * Returns objects that went. (vmscan.c: shrink_slab, do_shrink_slab)
  */
-export function shrink_slab(m: Machine, gfp: number, priority: number): number {
+export function shrink_slab(m: Machine, gfp: number, priority: number, nid: nid_t): number {
   let freed = 0;
   for (const shrinker of m.shrinkers) {
     const { ops } = shrinker;
-    const freeable = ops.shrink(m, 0, gfp);
+    const freeable = ops.shrink(m, 0, gfp, nid);
     if (freeable <= 0) continue;
     const delta = Math.floor((Math.floor(freeable / 2 ** priority) * 4) / ops.seeks);
     let total_scan = Math.min(Math.floor(shrinker.nr / 2 ** priority) + delta, 2 * freeable);
@@ -759,8 +785,8 @@ export function shrink_slab(m: Machine, gfp: number, priority: number): number {
     while (total_scan >= SHRINK_BATCH || total_scan >= freeable) {
       const nr_to_scan = Math.min(SHRINK_BATCH, total_scan);
       if (nr_to_scan === 0) break;
-      const before = ops.shrink(m, 0, gfp);
-      const after = ops.shrink(m, nr_to_scan, gfp);
+      const before = ops.shrink(m, 0, gfp, nid);
+      const after = ops.shrink(m, nr_to_scan, gfp, nid);
       if (after === -1) break;
       if (after < before) freed += before - after;
       count_vm_events(m, SLABS_SCANNED, nr_to_scan);

@@ -189,19 +189,33 @@ export function is_highmem(m: Machine, zone: Zone): boolean {
   return zone.zone_idx === m.shape.ZONE_MOVABLE;
 }
 
-/**
- * min_free_kbytes of a machine at boot: the square root of 16 times the low memory in KiB, between
- * 128 and 262144; then everything that follows from it. (page_alloc.c: init_per_zone_wmark_min)
- */
-export function init_per_zone_wmark_min(m: Machine): void {
-  let lowmem = 0;
+/** Pages of low memory above the HIGH watermarks, if all were free (page_alloc.c). */
+export function nr_free_buffer_pages(m: Machine): number {
+  let sum = 0;
   for (const zone of m.populated_zones) {
     if (zone.zone_idx > m.shape.ZONE_NORMAL) continue;
-    lowmem += Math.max(0, zone.present_pages - wmark_pages(zone, WMARK_HIGH));
+    sum += Math.max(0, zone.present_pages - wmark_pages(zone, WMARK_HIGH));
   }
-  const lowmem_kbytes = lowmem * 2 ** (m.shape.page_shift - 10);
+  return sum;
+}
+
+/** Where m.sysctl keeps what the user wrote to min_free_kbytes. */
+export const USER_MIN_FREE_KBYTES = 'min_free_kbytes.user';
+
+/**
+ * min_free_kbytes of its own accord: the square root of 16 times the low memory in KiB, between 128
+ * and 262144, unless the user has asked for more. (page_alloc.c)
+ */
+export function calculate_min_free_kbytes(m: Machine): void {
+  const lowmem_kbytes = nr_free_buffer_pages(m) * 2 ** (m.shape.page_shift - 10);
   const min_free = int_sqrt(lowmem_kbytes * 16);
+  if (min_free <= (m.sysctl[USER_MIN_FREE_KBYTES] ?? -1)) return;
   m.sysctl['min_free_kbytes'] = Math.min(262144, Math.max(128, min_free));
+}
+
+/** At boot, with everything that follows from it (page_alloc.c: init_per_zone_wmark_min). */
+export function init_per_zone_wmark_min(m: Machine): void {
+  calculate_min_free_kbytes(m);
   setup_per_zone_wmarks(m);
   setup_per_zone_lowmem_reserve(m);
 }
