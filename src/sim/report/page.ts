@@ -385,7 +385,32 @@ function step_charts(group: Group, id: string): string {
   const range = parts.some((p) => p.runs.length > 1)
     ? ': means over the seeds, with their range'
     : '';
-  return `<h4>Success and cost per step${range}</h4><div class="charts">${charts.join('')}</div>`;
+  return `<h4>Success and cost per step${range}</h4><div class="charts">${charts.join('')}</div>${step_table(group)}`;
+}
+
+const STEP_COLUMNS: readonly (readonly [string, (step: Step) => number])[] = [
+  ['virtual ms', (s) => s.ms],
+  ['direct reclaims', (s) => s.counters['direct_reclaims'] ?? 0],
+  ['direct steals', (s) => s.counters['direct_steals'] ?? 0],
+  ['all reclaimed', (s) => s.counters['steals'] ?? 0],
+  ['compactions', (s) => s.counters['compact_stall'] ?? 0],
+  ['succeeded', (s) => s.counters['compact_success'] ?? 0],
+  ['pages moved', (s) => s.counters['pages_moved'] ?? 0],
+];
+
+/** The same as numbers, means over the seeds. */
+function step_table(group: Group): string {
+  const rows: Row[] = [];
+  for (const { name, runs } of parts_of(group)) {
+    const columns = STEP_COLUMNS.map(([, value]) => curve('', '', runs, value).values);
+    const got = curve('', '', runs, (s) => s.got).values;
+    runs[0]!.steps.forEach((step, i) => {
+      const cells = columns.map((values) => values[i]!.toFixed(values[i]! < 100 ? 1 : 0));
+      rows.push({ cells: [`${name}, ${step.target}`, got[i]!.toFixed(1), ...cells] });
+    });
+  }
+  const columns = ['Asked for so far', 'got', ...STEP_COLUMNS.map(([name]) => name)];
+  return `<details><summary>Steps as numbers</summary>${html_table('Steps: means over the seeds', columns, rows)}</details>`;
 }
 
 /** Cost and allocator's work of each benchmark of the second test. */
