@@ -56,3 +56,35 @@ it('processes, their files, and what cannot be read or written on 6.1', options,
   assert.match(out, /Permission denied/);
   assert.match(out, /Invalid argument\n[12]\n$/);
 });
+
+it(
+  'transparent huge pages: spawned memory has them, until enabled says never',
+  options,
+  async (t) => {
+    const mnt = await mountMachine(t, ['--kernel', '6.1', '--memory', '1G']);
+    const thp = `${mnt}/sys/kernel/mm/transparent_hugepage`;
+    const spawn = async (line: string): Promise<string> => {
+      await sh(`echo '${line}' > ${mnt}/sys/kernel/debug/pageblock/spawn`);
+      return (await sh(`cat ${mnt}/sys/kernel/debug/pageblock/spawn`)).trim();
+    };
+    const huge_kb = async (): Promise<number> =>
+      Number(/^AnonHugePages: +(\d+) kB$/m.exec(await sh(`cat ${mnt}/proc/meminfo`))?.[1]);
+    assert.equal(await huge_kb(), 0);
+    await spawn('anon 64M');
+    // The ends of the mapping are not aligned: 31 of 32.
+    assert.equal(await huge_kb(), 31 * 2048);
+    await sh(`echo never > ${thp}/enabled`);
+    const small = await spawn('anon 64M');
+    assert.equal(await huge_kb(), 31 * 2048);
+    // khugepaged makes up for it once the process asks.
+    await sh(`echo madvise > ${thp}/enabled; echo 50 > ${thp}/khugepaged/scan_sleep_millisecs`);
+    await spawn(`write thp=1 pid=${small} + verify`);
+    const done = `[ $(cat ${thp}/khugepaged/pages_collapsed) -ge 31 ]`;
+    await sh(`for i in $(seq 100); do ${done} && break; sleep 0.1; done`);
+    assert.equal(await huge_kb(), 62 * 2048);
+    await spawn(`verify pid=${small}`);
+    assert.match(await sh(`cat ${mnt}/proc/${small}/smaps`), /^VmFlags: .*hg $/m);
+    await sh(`echo ${small} > ${mnt}/sys/kernel/debug/pageblock/kill`);
+    assert.equal(await huge_kb(), 31 * 2048);
+  },
+);
