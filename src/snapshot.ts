@@ -44,7 +44,8 @@ import { def_blk_aops } from './mm/buffer.ts';
 import { BufferHeads } from './mm/buffer_head.ts';
 import { Contents } from './mm/contents.ts';
 import { FileRaState } from './mm/filemap.ts';
-import { Hstate, HugeMapping } from './mm/hugetlb_def.ts';
+import { HugetlbInode, hugetlbfs_aops } from './mm/hugetlb.ts';
+import { Hstate, ResvMap } from './mm/hugetlb_def.ts';
 import { KsmColumns, KsmMmSlot, KsmState } from './mm/ksm_def.ts';
 import { AnonVma, AnonVmaChain, MmapFile, MmStruct, Task, VmArea } from './mm/mm_types.ts';
 import { ListHeads, Machine, Pagevec, PerCpuPages, Pgdat, Zone } from './mm/mmzone.ts';
@@ -69,7 +70,8 @@ function registry(devices: readonly BlockDevice[]): SnapshotRegistry {
       SwapInfo,
       Shrinker,
       Hstate,
-      HugeMapping,
+      ResvMap,
+      HugetlbInode,
       MemoryBlockDevice,
       BalancePgdat,
       ScanControl,
@@ -99,6 +101,7 @@ function registry(devices: readonly BlockDevice[]): SnapshotRegistry {
     .add_class(ThpState, KhugepagedMmSlot)
     .add_external(huge_zero_page_shrinker.name, huge_zero_page_shrinker)
     .add_external(deferred_split_shrinker.name, deferred_split_shrinker)
+    .add_external('hugetlbfs_aops', hugetlbfs_aops)
     .add_external(dcache_shrinker.name, dcache_shrinker)
     .add_external(icache_shrinker.name, icache_shrinker);
   devices.forEach((device, i) => {

@@ -22,6 +22,7 @@
 import { KernelBug } from '../lib/bug.ts';
 import { type AddressSpace, RADIX_TREE_MAP_SIZE } from './address_space.ts';
 import { MIGRATE_PCPTYPES, MIGRATE_TYPES } from './gfp.ts';
+import { hstate_vma, huge_pte, is_vm_hugetlb_page, vma_resv_pages } from './hugetlb.ts';
 import { check_ksm, is_stable_page } from './ksm.ts';
 import { find_vma, linear_page_index, type MmStruct, type VmArea, type vpn_t } from './mm_types.ts';
 import {
@@ -557,15 +558,19 @@ function all_mms(m: Machine): Set<MmStruct> {
 function check_page_tables(m: Machine, d: DebugState): void {
   const p = m.memmap;
   const swap_users: Map<number, number> = new Map();
+  const h: HugeState = { areas: 0, users: new Map(), resv: new Array(m.hstates.length).fill(0) };
   let foreign = false;
   for (const mm of all_mms(m)) {
     const rss = [0, 0, 0];
+    let huge = 0;
     let end = 0;
     for (const vma of mm.mmap) {
       if (vma.vm_start < end || vma.vm_end <= vma.vm_start) bad(m, 'areas overlap or are empty');
       end = vma.vm_end;
-      check_area(m, d, vma, rss, swap_users);
+      if (is_vm_hugetlb_page(vma)) huge += check_huge_area(m, h, vma);
+      else check_area(m, d, vma, rss, swap_users);
     }
+    same(m, 'hugetlb_usage', mm.hugetlb_usage, huge);
     for (let i = 0; i < 3; i++) same(m, `rss_stat[${i}]`, mm.rss_stat[i]!, rss[i]!);
     check_tables(m, mm);
   }
@@ -590,6 +595,7 @@ function check_page_tables(m: Machine, d: DebugState): void {
     }
   }
   if (!foreign) check_swap_users(m, swap_users);
+  check_huge_pages(m, h);
 }
 
 function check_area(
@@ -690,6 +696,54 @@ function check_mapping(m: Machine, d: DebugState, vma: VmArea, vpn: vpn_t, pfn: 
     return 0;
   }
   return -1;
+}
+
+/** What areas of huge pages add up to. */
+interface HugeState {
+  areas: number;
+  /** Huge ptes of each page. */
+  users: Map<pfn_t, number>;
+  /** Promises that were not called in, by pool. */
+  resv: number[];
+}
+
+/** One area of huge pages. Returns the frames that it maps. */
+function check_huge_area(m: Machine, h: HugeState, vma: VmArea): number {
+  const { order } = hstate_vma(m, vma);
+  const p = m.memmap;
+  let frames = 0;
+  h.areas++;
+  if (vma.vm_start % 2 ** order !== 0 || vma.vm_end % 2 ** order !== 0) bad(m, 'a cut huge page');
+  if (!vma.vm_file!.mapping.i_mmap.includes(vma)) bad(m, 'a huge file does not know its area');
+  for (let vpn = vma.vm_start; vpn < vma.vm_end; vpn += 2 ** order) {
+    const pte = huge_pte(m, vma, vpn);
+    if (pte === 0) continue;
+    const pfn = pte_pfn(pte);
+    frames += 2 ** order;
+    h.users.set(pfn, (h.users.get(pfn) ?? 0) + 1);
+    if ((p.flags[pfn]! & PG_head) === 0 || p.private_[pfn + 1] !== order) {
+      bad(m, 'mapped as a huge page', pfn);
+    }
+    if (pte_write(pte) && p._count[pfn] !== 1) bad(m, 'a shared huge page may be written', pfn);
+  }
+  const map = vma.resv_map;
+  if (map !== null) h.resv[m.hstates.indexOf(hstate_vma(m, vma))]! += vma_resv_pages(m, vma, map);
+  return frames;
+}
+
+/** All huge pages in use have as many references as huge ptes, and all promises are somebody's. */
+function check_huge_pages(m: Machine, h: HugeState): void {
+  for (const [pfn, users] of h.users) {
+    same(m, `huge page ${pfn}: references`, m.memmap._count[pfn]!, users);
+  }
+  // Without areas the pages may be a test's own.
+  if (h.areas === 0) return;
+  m.hstates.forEach((hstate, i) => {
+    let used = 0;
+    for (const pfn of h.users.keys()) if (m.memmap.private_[pfn + 1] === hstate.order) used++;
+    same(m, 'huge pages in use', hstate.nr_huge_pages - hstate.free_huge_pages, used);
+    same(m, 'promised huge pages', hstate.resv_huge_pages, h.resv[i]!);
+  });
 }
 
 /** Page table pages: in use, one for each table; counted per address space. */

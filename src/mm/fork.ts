@@ -12,6 +12,7 @@ import { BUG_ON } from '../lib/bug.ts';
 import { EAGAIN, ENOMEM, ESRCH } from '../lib/errno.ts';
 import type { Job } from '../lib/kthread.ts';
 import { GFP_KERNEL } from './gfp.ts';
+import { is_vm_hugetlb_page } from './hugetlb.ts';
 import { put_page } from './lru.ts';
 import { copy_page_range, finish_wait_on_page, get_user_page, zap_page_range } from './memory.ts';
 import { munlock_vma_pages_range } from './mlock.ts';
@@ -281,7 +282,6 @@ export function do_execve(m: Machine, task: Task, comm: string): number {
   task.cmdline = comm;
   finish_wait_on_page(m, task);
   if (old !== null) mmput(m, old);
-  if (task.huge_mappings.length > 0) m.kernel.hugetlb?.exit(m, task);
   return 0;
 }
 
@@ -324,7 +324,6 @@ export function do_exit(m: Machine, task: Task, code: number): void {
   const mm = task.mm;
   task.mm = null;
   if (mm !== null) mmput(m, mm);
-  if (task.huge_mappings.length > 0) m.kernel.hugetlb?.exit(m, task);
   for (let i = 0; i < task.kernel_pages.length; i += 2) {
     m.kernel.__free_pages(m, task.kernel_pages[i]!, task.kernel_pages[i + 1]!);
   }
@@ -370,6 +369,8 @@ export function* do_exit_job(m: Machine, task: Task, code: number): Job<void> {
     if (m.tasks.get(task.pid) !== task) return;
   }
   for (const vma of areas) {
+    // Huge pages are few, and no slice may cut one.
+    if (is_vm_hugetlb_page(vma)) continue;
     yield* slices(vma, zap_page_range);
     if (m.tasks.get(task.pid) !== task) return;
   }

@@ -5,7 +5,6 @@
  * out. A page in use is its user's, with one reference. Behaviour is the kernel's (hugetlb.ts).
  * Linux: include/linux/hugetlb.h (struct hstate). Differs: free pages are in arrays, not on lists.
  */
-import type { Task } from './mm_types.ts';
 import type { Machine } from './mmzone.ts';
 import type { nid_t, order_t, pfn_t } from './page.ts';
 
@@ -48,30 +47,29 @@ export class Hstate {
   }
 }
 
-/**
- * Huge pages that a process maps, of one size; the pool promises all of them, and touching one takes
- * it (a private hugetlb area).
- */
-export class HugeMapping {
-  /** Index in m.hstates. */
-  readonly hstate_idx: number;
-  /** First frames; -1 for pages that were not touched yet. */
-  readonly pfns: Int32Array;
+/** Which pages of a file of huge pages the maker of its area has taken (struct resv_map). */
+export class ResvMap {
+  /** Parts of the area that share it. */
+  refs = 1;
+  /** By page of the file: 1 once its promise was called in. */
+  readonly used: Uint8Array;
 
-  constructor(hstate_idx: number, pages: number) {
-    this.hstate_idx = hstate_idx;
-    this.pfns = new Int32Array(pages).fill(-1);
+  constructor(pages: number) {
+    this.used = new Uint8Array(pages);
   }
 }
 
 /** What a kernel with pools puts into its profile, for processes that map huge pages. */
 export interface HugetlbOps {
-  /** Maps `pages` pages of the default size: the mapping, or -ENOMEM when they cannot be promised. */
-  map(m: Machine, task: Task, pages: number): HugeMapping | number;
-  /** Takes one page of a mapping at its first touch: its first frame. Never fails: it is promised. */
-  fault(m: Machine, mapping: HugeMapping, index: number): pfn_t;
-  /** Unmaps all huge pages of a process. */
-  exit(m: Machine, task: Task): void;
+  /** Promises `delta` pages of a pool, or takes promises back when negative: 0, -ENOMEM. */
+  acct_memory(m: Machine, h: Hstate, delta: number): number;
+  /**
+   * A page with a reference, -1 when there is none. `reserved`: it was promised; else only one that
+   * nobody was promised, or one beyond the pool.
+   */
+  alloc_huge_page(m: Machine, h: Hstate, reserved: boolean, nid: nid_t): pfn_t | -1;
+  /** Drops the last reference. */
+  free_huge_page(m: Machine, h: Hstate, pfn: pfn_t): void;
 }
 
 /** The pool of the default size; undefined on a machine that has not booted (default_hstate). */

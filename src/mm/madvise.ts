@@ -9,6 +9,7 @@
  */
 import { EINVAL, ENOMEM } from '../lib/errno.ts';
 import { __split_huge_pmd, change_huge_pmd, HPAGE_PMD_NR } from './huge_memory.ts';
+import { hugetlb_change_protection, is_vm_hugetlb_page } from './hugetlb.ts';
 import { lru_add_drain_all } from './lru.ts';
 import { zap_page_range } from './memory.ts';
 import { __mlock_vma_pages_range, munlock_vma_pages_range } from './mlock.ts';
@@ -21,6 +22,7 @@ import {
   VM_DONTCOPY,
   VM_EXEC,
   VM_HUGEPAGE,
+  VM_HUGETLB,
   VM_LOCKED,
   VM_MAYSHARE,
   VM_MERGEABLE,
@@ -123,7 +125,7 @@ export function do_mprotect(
     let flags = (old & ~(VM_READ | VM_WRITE | VM_EXEC)) | (prot & 7);
     if (flags === old) return 0;
     let charged = 0;
-    const uncharged = (old & (VM_ACCOUNT | VM_WRITE | VM_SHARED | VM_NORESERVE)) === 0;
+    const uncharged = (old & (VM_ACCOUNT | VM_WRITE | VM_HUGETLB | VM_SHARED | VM_NORESERVE)) === 0;
     if ((flags & VM_WRITE) !== 0 && uncharged) {
       charged = to - from;
       if (vm_enough_memory(m, charged) !== 0) return -ENOMEM;
@@ -135,7 +137,8 @@ export function do_mprotect(
       return -ENOMEM;
     }
     part.vm_flags = flags;
-    change_protection(m, part, from, to);
+    if (is_vm_hugetlb_page(part)) hugetlb_change_protection(m, part, from, to);
+    else change_protection(m, part, from, to);
     vm_stat_account(mm, old, part.vm_file, -(to - from));
     vm_stat_account(mm, flags, part.vm_file, to - from);
     return 0;
@@ -154,7 +157,7 @@ export function do_madvise(
     let flags = vma.vm_flags;
     switch (advice) {
       case MADV_DONTNEED:
-        if ((flags & VM_LOCKED) !== 0) return -EINVAL;
+        if ((flags & (VM_LOCKED | VM_HUGETLB)) !== 0) return -EINVAL;
         zap_page_range(m, vma, from, to);
         return 0;
       case MADV_NORMAL:

@@ -7,7 +7,7 @@
  * locked waits: it returns VM_FAULT_RETRY with a reference held in task.wait_page, and the access
  * is repeated later.
  * Linux: mm/memory.c, arch/x86/mm/fault.c of 2.6.35 (no stack guard page), mm/mempolicy.c
- * (alloc_page_vma). Differs: no hugetlb, no non-linear mappings; rss counters are exact.
+ * (alloc_page_vma). Differs: no non-linear mappings; rss counters are exact.
  */
 import { BUG_ON } from '../lib/bug.ts';
 import { EAGAIN, EFAULT, EIO, ENOMEM } from '../lib/errno.ts';
@@ -23,6 +23,14 @@ import {
   type ThpOps,
   zap_huge_pmd,
 } from './huge_memory.ts';
+import {
+  copy_hugetlb_page_range,
+  huge_page_frame,
+  huge_pte,
+  hugetlb_fault,
+  is_vm_hugetlb_page,
+  unmap_hugepage_range,
+} from './hugetlb.ts';
 import { clear_page_mlock } from './internal.ts';
 import { lru_add_drain, mark_page_accessed, put_page } from './lru.ts';
 import {
@@ -451,6 +459,10 @@ function handle_pte_fault(
   write: boolean,
 ): number {
   count_vm_event(m, PGFAULT);
+  if (is_vm_hugetlb_page(vma)) {
+    const err = hugetlb_fault(m, vma, vpn, write);
+    return err === 0 ? VM_FAULT_MINOR : err === -EIO ? VM_FAULT_SIGBUS : VM_FAULT_OOM;
+  }
   if (m.kernel.thp !== undefined && mm.last_table_index !== vpn >>> PMD_SHIFT) {
     const fault = handle_pmd_fault(m, m.kernel.thp, vma, vpn, write);
     if ((fault & VM_FAULT_FALLBACK) === 0) return fault;
@@ -514,7 +526,8 @@ export function access_page(m: Machine, task: Task, vpn: vpn_t, write: boolean):
     const err = do_page_fault(m, task, mm, vpn, write);
     if (err !== 0) return err;
     // A fault that lost its page to reclaim meanwhile has done nothing: the access faults again.
-    const pte = get_pte(mm, vpn);
+    const vma = find_vma(mm, vpn)!;
+    const pte = is_vm_hugetlb_page(vma) ? huge_pte(m, vma, vpn) : get_pte(mm, vpn);
     if (pte_present(pte) && (!write || pte_write(pte))) return 0;
   }
 }
@@ -543,11 +556,17 @@ function do_page_fault(m: Machine, task: Task, mm: MmStruct, vpn: vpn_t, write: 
   return 0;
 }
 
+/** The frame at `vpn`, which an access has just found. */
+function accessed_frame(m: Machine, mm: MmStruct, vpn: vpn_t): pfn_t {
+  const pte = get_pte(mm, vpn);
+  return pte !== 0 ? pte_pfn(pte) : huge_page_frame(m, mm, vpn);
+}
+
 /** Writes the content tag of the page at `vpn`: 0 or an errno of access_page. */
 export function write_tag(m: Machine, task: Task, vpn: vpn_t, tag: number): number {
   const err = access_page(m, task, vpn, true);
   if (err !== 0) return err;
-  m.contents.set_tag(pte_pfn(get_pte(task.mm!, vpn)), tag);
+  m.contents.set_tag(accessed_frame(m, task.mm!, vpn), tag);
   return 0;
 }
 
@@ -555,7 +574,7 @@ export function write_tag(m: Machine, task: Task, vpn: vpn_t, tag: number): numb
 export function read_tag(m: Machine, task: Task, vpn: vpn_t): number {
   const err = access_page(m, task, vpn, false);
   if (err !== 0) return err;
-  return m.contents.get_tag(pte_pfn(get_pte(task.mm!, vpn)));
+  return m.contents.get_tag(accessed_frame(m, task.mm!, vpn));
 }
 
 /**
@@ -642,6 +661,7 @@ function copy_one_pte(
 
 /** Copies an area's ptes from one address space to another at fork: 0 or -ENOMEM. */
 export function copy_page_range(m: Machine, dst: MmStruct, src: MmStruct, vma: VmArea): number {
+  if (is_vm_hugetlb_page(vma)) return copy_hugetlb_page_range(m, dst, src, vma);
   // What only faults can bring back is not copied: file pages without private copies.
   if (vma.anon_vma === null) return 0;
   let vpn = next_mapped(src, vma.vm_start, vma.vm_end);
@@ -737,7 +757,8 @@ export function unmap_vmas(
     const from = Math.max(vma.vm_start, start);
     const to = Math.min(vma.vm_end, end);
     if (from >= to) continue;
-    unmap_page_range(m, tlb, vma, from, to, null);
+    if (is_vm_hugetlb_page(vma)) unmap_hugepage_range(m, vma, from, to);
+    else unmap_page_range(m, tlb, vma, from, to, null);
   }
 }
 
@@ -815,5 +836,5 @@ export const NO_CEILING = 2 ** (PGDIR_SHIFT + 4);
 /** The present page at `vpn` or -1; the page of zeroes counts as none (memory.c: follow_page). */
 export function follow_page(m: Machine, mm: MmStruct, vpn: vpn_t): pfn_t | -1 {
   const pte = get_pte(mm, vpn);
-  return pte_present(pte) ? vm_normal_page(m, pte) : -1;
+  return pte_present(pte) ? vm_normal_page(m, pte) : huge_page_frame(m, mm, vpn);
 }

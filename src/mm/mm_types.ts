@@ -12,7 +12,7 @@
 import { BUG_ON } from '../lib/bug.ts';
 import type { AddressSpace } from './address_space.ts';
 import type { FileRaState } from './filemap.ts';
-import type { HugeMapping } from './hugetlb_def.ts';
+import type { ResvMap } from './hugetlb_def.ts';
 import type { Machine } from './mmzone.ts';
 import type { nid_t, pfn_t } from './page.ts';
 import type { PageTable } from './page_table.ts';
@@ -152,6 +152,9 @@ export class VmArea {
   /** Memory policy of the area (mbind): mode and node; MPOL_DEFAULT: the task's. */
   vm_policy = MPOL_DEFAULT;
   vm_policy_nid: nid_t = 0;
+  /** Huge pages: what its maker was promised; null in children. And whether a page was taken away. */
+  resv_map: ResvMap | null = null;
+  resv_unmapped = false;
   /** Slab object. */
   object = 0;
 
@@ -180,6 +183,8 @@ export class MmStruct {
   hiwater_vm = 0;
   /** pte pages. */
   nr_ptes = 0;
+  /** Pages in huge pages, which rss_stat does not count. */
+  hugetlb_usage = 0;
   // All in pages.
   total_vm = 0;
   locked_vm = 0;
@@ -255,8 +260,6 @@ export class Task {
   objects: number[] = [];
   /** Extra order-0 unmovable pages and such that a workload holds: [pfn, order] pairs. */
   kernel_pages: number[] = [];
-  /** Huge pages that it maps, in a kernel with pools. */
-  readonly huge_mappings: HugeMapping[] = [];
 
   constructor(pid: number, ppid: number, comm: string, mm: MmStruct | null) {
     this.pid = pid;

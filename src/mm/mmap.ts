@@ -11,6 +11,14 @@
 import { BUG_ON } from '../lib/bug.ts';
 import { EINVAL, ENOMEM } from '../lib/errno.ts';
 import { vma_adjust_trans_huge } from './huge_memory.ts';
+import {
+  hstate_vma,
+  hugetlb_file_setup,
+  hugetlb_reserve_pages,
+  hugetlb_vm_op_close,
+  hugetlb_vm_op_open,
+  is_vm_hugetlb_page,
+} from './hugetlb.ts';
 import { hugetlb_total_pages } from './hugetlb_def.ts';
 import { lru_add_drain } from './lru.ts';
 import {
@@ -31,6 +39,7 @@ import {
   VM_CAN_NONLINEAR,
   VM_EXEC,
   VM_GROWSDOWN,
+  VM_HUGETLB,
   VM_LOCKED,
   VM_MAYEXEC,
   VM_MAYREAD,
@@ -38,6 +47,7 @@ import {
   VM_MAYWRITE,
   VM_NORESERVE,
   VM_READ,
+  VM_RESERVED,
   VM_SHARED,
   VM_SPECIAL,
   VM_WRITE,
@@ -163,6 +173,7 @@ function alloc_vma(
 
 /** Frees an area that is on no list any more, and its hold on the file (mmap.c: remove_vma). */
 function free_vma(m: Machine, vma: VmArea): void {
+  if (is_vm_hugetlb_page(vma)) hugetlb_vm_op_close(m, vma);
   if (vma.vm_file !== null) fput(vma.vm_file);
   proc_object_free(m, PROC_VMA, vma.object);
 }
@@ -388,6 +399,7 @@ function vma_merge(
  * (mmap.c: __split_vma).
  */
 function __split_vma(m: Machine, vma: VmArea, addr: vpn_t, new_below: boolean): number {
+  if (is_vm_hugetlb_page(vma) && addr % 2 ** hstate_vma(m, vma).order !== 0) return -EINVAL;
   const fresh = copy_vma_struct(m, vma.vm_mm, vma);
   if (fresh === null) return -ENOMEM;
   if (new_below) fresh.vm_end = addr;
@@ -400,6 +412,9 @@ function __split_vma(m: Machine, vma: VmArea, addr: vpn_t, new_below: boolean): 
     return -ENOMEM;
   }
   if (fresh.vm_file !== null) get_file(fresh.vm_file);
+  fresh.resv_map = vma.resv_map;
+  fresh.resv_unmapped = vma.resv_unmapped;
+  if (is_vm_hugetlb_page(fresh)) hugetlb_vm_op_open(fresh);
   if (new_below) {
     const pgoff = vma.vm_pgoff + (addr - fresh.vm_start);
     return vma_adjust(m, vma, addr, vma.vm_end, pgoff, fresh);
@@ -539,6 +554,60 @@ function mmap_region(
     mm.locked_vm += len;
     mlock_vma_pages_range(m, vma, addr, addr + len);
   } else if (populate) make_pages_present(m, mm, addr, addr + len);
+  return addr;
+}
+
+/** Where `len` pages are free at a multiple of 2^order, top down (hugetlbpage.c of x86). */
+function hugetlb_get_unmapped_area(mm: MmStruct, len: number, order: number): vpn_t {
+  const align = (vpn: vpn_t): vpn_t => vpn - (vpn % 2 ** order);
+  const from = len <= mm.cached_hole_size ? mm.mmap_base : mm.free_area_cache;
+  for (const base of from === mm.mmap_base ? [from] : [from, mm.mmap_base]) {
+    mm.cached_hole_size = 0;
+    for (let addr = align(base - len); addr > 0; ) {
+      const vma = mm.mmap[find_vma_index(mm, addr)];
+      if (vma === undefined || addr + len <= vma.vm_start) {
+        mm.free_area_cache = addr;
+        return addr;
+      }
+      mm.cached_hole_size = Math.max(mm.cached_hole_size, vma.vm_start - addr);
+      addr = align(vma.vm_start - len);
+    }
+  }
+  return -ENOMEM;
+}
+
+/**
+ * Maps `pages` huge pages of a pool, private and all promised: the first page, or -EINVAL, -ENOMEM
+ * (mmap with MAP_HUGETLB; hugetlbfs_file_mmap).
+ */
+export function do_mmap_hugetlb(
+  m: Machine,
+  mm: MmStruct,
+  hstate_idx: number,
+  pages: number,
+  prot: number,
+): vpn_t {
+  const h = m.hstates[hstate_idx];
+  if (h === undefined || m.kernel.hugetlb === undefined) return -EINVAL;
+  const len = pages * 2 ** h.order;
+  if (pages <= 0 || len > TASK_SIZE_PAGES) return -EINVAL;
+  if (mm.mmap.length > sysctl(m, 'max_map_count', DEFAULT_MAX_MAP_COUNT)) return -ENOMEM;
+  const addr = hugetlb_get_unmapped_area(mm, len, h.order);
+  if (addr < 0) return addr;
+  const may = VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC;
+  const flags = (prot & 7) | mm.def_flags | may | VM_HUGETLB | VM_RESERVED;
+  const vma = alloc_vma(m, mm, addr, addr + len, flags, 0);
+  if (vma === null) return -ENOMEM;
+  vma.vm_file = hugetlb_file_setup(m, hstate_idx, pages);
+  get_file(vma.vm_file);
+  const err = hugetlb_reserve_pages(m, vma);
+  if (err !== 0) {
+    free_vma(m, vma);
+    return err;
+  }
+  insert_vm_struct(mm, vma);
+  mm.total_vm += len;
+  vm_stat_account(mm, flags, vma.vm_file, len);
   return addr;
 }
 

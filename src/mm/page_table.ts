@@ -48,6 +48,8 @@ export class PageTable {
   pmds: Int32Array | null = null;
   /** pte pages kept for when these huge pages are split (page->pmd_huge_pte), next one first. */
   deposits: PageTable[] | null = null;
+  /** A pmd page: ptes of hugetlb pages beside the pointers, made with the first. */
+  huge: Int32Array | null = null;
 
   constructor(pfn: pfn_t, ptes: Int32Array | null, tables: (PageTable | null)[] | null) {
     this.pfn = pfn;
@@ -228,6 +230,30 @@ export function get_pte(mm: MmStruct, vpn: vpn_t): number {
   if (table !== null) return table.ptes![vpn & 511]!;
   const pmd = pmd_huge(mm, vpn);
   return pmd === 0 ? 0 : (pmd + ((vpn & 511) << PTE_PFN_SHIFT)) | 0;
+}
+
+// Huge pages of 2^order pages; `vpn` is the first one's. Up to 2^8 pages are one pte of a pte page,
+// larger ones an entry of a pmd page: their first one, where they have several.
+
+/** Makes the tables for a huge pte: false without memory. */
+export function huge_pte_alloc(m: Machine, mm: MmStruct, vpn: vpn_t, order: number): boolean {
+  if (order < PMD_SHIFT) return pte_alloc(m, mm, vpn) !== null;
+  const pmd = pmd_alloc(m, mm, vpn);
+  if (pmd === null) return false;
+  pmd.huge ??= new Int32Array(512);
+  return true;
+}
+
+/** The huge pte of the page at `vpn`, 0 where none is. */
+export function huge_pte_get(mm: MmStruct, vpn: vpn_t, order: number): number {
+  if (order < PMD_SHIFT) return get_pte(mm, vpn);
+  return pmd_table(mm, vpn)?.huge?.[(vpn >>> PMD_SHIFT) & 511] ?? 0;
+}
+
+/** Overwrites it. Precondition: huge_pte_alloc. */
+export function huge_pte_set(mm: MmStruct, vpn: vpn_t, order: number, pte: number): void {
+  if (order < PMD_SHIFT) set_pte(mm, vpn, pte);
+  else pmd_table(mm, vpn)!.huge![(vpn >>> PMD_SHIFT) & 511] = pte;
 }
 
 /** Overwrites the pte at `vpn`. Precondition: its table exists. */

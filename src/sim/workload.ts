@@ -21,6 +21,7 @@ import {
   run_as,
 } from '../mm/fork.ts';
 import { GFP_KERNEL } from '../mm/gfp.ts';
+import { hstate_vma, huge_page_frame, huge_pte, is_vm_hugetlb_page } from '../mm/hugetlb.ts';
 import {
   do_madvise,
   do_mlock,
@@ -44,6 +45,7 @@ import {
 import {
   do_brk,
   do_mmap,
+  do_mmap_hugetlb,
   MAP_ANONYMOUS,
   MAP_PRIVATE,
   MAP_SHARED,
@@ -51,7 +53,7 @@ import {
   PROT_WRITE,
 } from '../mm/mmap.ts';
 import type { Machine } from '../mm/mmzone.ts';
-import { PageAnon } from '../mm/page.ts';
+import { PageAnon, type pfn_t } from '../mm/page.ts';
 import { get_pte, next_mapped, pte_pfn, pte_present } from '../mm/page_table.ts';
 
 export const WORKLOAD_HELP = `# Write a line here to start a simulated process; read the file to get its pid.
@@ -293,6 +295,20 @@ function verifiable(task: Task): VmArea[] {
   );
 }
 
+/** Huge pages: the first frame of each is what workloads write to. */
+function verify_huge_pages(m: Machine, task: Task, found: Verified): void {
+  for (const vma of task.mm?.mmap ?? []) {
+    if (!is_vm_hugetlb_page(vma)) continue;
+    for (let vpn = vma.vm_start; vpn < vma.vm_end; vpn += 2 ** hstate_vma(m, vma).order) {
+      const pfn = huge_page_frame(m, task.mm!, vpn);
+      // A page that was only read, or not at all.
+      if (pfn >= 0 && m.contents.get_tag(pfn) !== 0) {
+        verify_frame(m, task, pfn, vpn, false, found);
+      }
+    }
+  }
+}
+
 const is_shmem = (vma: VmArea): boolean => vma.vm_file?.mapping.a_ops.name === 'shmem';
 
 /** Looks at one page, if it is present and holds what was written to it. */
@@ -301,7 +317,18 @@ function verify_page(m: Machine, task: Task, vma: VmArea, vpn: vpn_t, found: Ver
   if (!pte_present(pte) || pte_pfn(pte) === m.zero_pfn) return;
   const shared = is_shmem(vma);
   if (!shared && !PageAnon(m.memmap, pte_pfn(pte))) return;
-  const tag = m.contents.get_tag(pte_pfn(pte));
+  verify_frame(m, task, pte_pfn(pte), vpn, shared, found);
+}
+
+function verify_frame(
+  m: Machine,
+  task: Task,
+  pfn: pfn_t,
+  vpn: vpn_t,
+  shared: boolean,
+  found: Verified,
+): void {
+  const tag = m.contents.get_tag(pfn);
   found.checked++;
   const writer = tag >>> 16;
   const known = shared || task.lineage.includes(writer);
@@ -323,6 +350,7 @@ export function verify_process(m: Machine, task: Task): Verified {
       verify_page(m, task, vma, vpn, found);
     }
   }
+  verify_huge_pages(m, task, found);
   return found;
 }
 
@@ -342,6 +370,7 @@ function* verify_all(m: Machine, task: Task): Job<void> {
       check_alive(m, task);
     }
   }
+  verify_huge_pages(m, task, found);
   const { checked, bad, first_bad } = found;
   if (bad === 0) return;
   const where = `the first at page 0x${first_bad.toString(16)}`;
@@ -592,18 +621,21 @@ function map_file(
   return { region, write: mode === 'private' };
 }
 
-/** Maps huge pages and touches some of them. */
+/** Maps huge pages and writes to some of them, to one page in each. */
 function* huge_pages(m: Machine, task: Task, step: Step): Job<void> {
-  const ops = m.kernel.hugetlb;
-  const mapping = ops === undefined ? -ENOMEM : run_as(m, task, () => ops.map(m, task, step.size));
-  if (typeof mapping === 'number') {
-    throw new SpecError(-mapping, `huge: the pool cannot promise ${step.size} pages`);
+  const rw = PROT_READ | PROT_WRITE;
+  const start = run_as(m, task, () =>
+    do_mmap_hugetlb(m, task.mm!, m.default_hstate_idx, step.size, rw),
+  );
+  if (start < 0) {
+    throw new SpecError(-start, `huge: the pool cannot promise ${step.size} pages`);
   }
   const touch = Math.min(step.size, Number(step.options.get('touch') ?? step.size));
+  const size = 2 ** m.hstates[m.default_hstate_idx]!.order;
   for (let i = 0; i < touch; i++) {
-    run_as(m, task, () => ops!.fault(m, mapping, i));
+    yield* access(m, task, start + i * size, true, 'huge');
     yield;
-    if (!is_alive(m, task)) return;
+    check_alive(m, task);
   }
 }
 
@@ -640,15 +672,28 @@ function* fork_children(m: Machine, parent: Task, spec: Spec, pids: number[]): J
   }
 }
 
+/** Whether the i-th of many is one of `percent` that are spread evenly. */
+const in_share = (i: number, percent: number): boolean =>
+  Math.floor(((i + 1) * percent) / 100) > Math.floor((i * percent) / 100);
+
 /** Writes `percent` of the child's pages, spread evenly: each is copied. */
 function* write_share(m: Machine, child: Task, percent: number): Job<void> {
   const writable = (vma: VmArea): boolean =>
     (vma.vm_flags & VM_WRITE) !== 0 && vma.vm_file === null && vma.vm_end <= child.mm!.start_stack;
+  for (const vma of child.mm!.mmap.filter(is_vm_hugetlb_page)) {
+    const size = 2 ** hstate_vma(m, vma).order;
+    const pages = (vma.vm_end - vma.vm_start) / size;
+    for (let i = 0; i < pages; i++) {
+      if (!in_share(i, percent) || huge_pte(m, vma, vma.vm_start + i * size) === 0) continue;
+      yield* access(m, child, vma.vm_start + i * size, true, 'fork');
+      yield;
+      check_alive(m, child);
+    }
+  }
   for (const vma of child.mm!.mmap.filter(writable)) {
     const region = { start: vma.vm_start, pages: vma.vm_end - vma.vm_start };
     for (let i = 0; i < region.pages; i++) {
-      const wanted = Math.floor(((i + 1) * percent) / 100) > Math.floor((i * percent) / 100);
-      if (!wanted || get_pte(child.mm!, region.start + i) === 0) continue;
+      if (!in_share(i, percent) || get_pte(child.mm!, region.start + i) === 0) continue;
       yield* access(m, child, region.start + i, true, 'fork');
       if (i % SLICE !== SLICE - 1) continue;
       yield;

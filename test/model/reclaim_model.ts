@@ -30,7 +30,13 @@ import { lru_add_drain_all } from '../../src/mm/lru.ts';
 import { do_mlock } from '../../src/mm/madvise.ts';
 import { read_tag, write_tag } from '../../src/mm/memory.ts';
 import type { Task } from '../../src/mm/mm_types.ts';
-import { do_mmap, do_munmap, MAP_ANONYMOUS, MAP_PRIVATE } from '../../src/mm/mmap.ts';
+import {
+  do_mmap,
+  do_mmap_hugetlb,
+  do_munmap,
+  MAP_ANONYMOUS,
+  MAP_PRIVATE,
+} from '../../src/mm/mmap.ts';
 import type { Machine } from '../../src/mm/mmzone.ts';
 import { swapon } from '../../src/mm/swap_state.ts';
 import { drop_pagecache } from '../../src/mm/truncate.ts';
@@ -58,6 +64,7 @@ const SHAPES: Record<string, Pressure> = {
 };
 
 const ROOT = { uid: 0, gid: 0, pid: 1 };
+const EIO = -5;
 const ENOMEM = -12;
 const EAGAIN = -11;
 const ENOSPC = -28;
@@ -77,6 +84,8 @@ interface Process {
   pages: Map<number, number>;
   start: number;
   len: number;
+  /** Areas of huge pages, what each page was last written with (-1: unknown), who promised them. */
+  huge: { start: number; tags: number[]; owner: boolean }[];
 }
 
 interface File {
@@ -256,7 +265,7 @@ export class ReclaimRun {
     const start = run_as(m, task, () =>
       do_mmap(m, task.mm!, null, 0, len, 3, MAP_PRIVATE | MAP_ANONYMOUS),
     );
-    if (start > 0) this.processes.push({ task, pages: new Map(), start, len });
+    if (start > 0) this.processes.push({ task, pages: new Map(), start, len, huge: [] });
     else if (m.tasks.has(task.pid)) do_exit(m, task, 1);
   }
 
@@ -268,7 +277,8 @@ export class ReclaimRun {
       return;
     }
     this.operations += parent.pages.size;
-    this.processes.push({ ...parent, task, pages: new Map(parent.pages) });
+    const huge = parent.huge.map((area) => ({ ...area, tags: [...area.tags], owner: false }));
+    this.processes.push({ ...parent, task, pages: new Map(parent.pages), huge });
   }
 
   private unmap(p: Process, first: number, end: number): void {
@@ -366,15 +376,42 @@ export class ReclaimRun {
 
   // ---- the huge page pool
 
+  /** Maps huge pages, or touches some: only a child of fork may fail, and never sees other contents. */
+  private huge_event(p: Process): void {
+    const { m, random } = this;
+    const { task } = p;
+    const order = m.hstates[0]!.order;
+    if (p.huge.length === 0 || (p.huge.length < 3 && random.one_in(4))) {
+      const count = random.range(1, 3);
+      const start = run_as(m, task, () => do_mmap_hugetlb(m, task.mm!, 0, count, 3));
+      if (start < 0) assert.equal(start, ENOMEM);
+      else p.huge.push({ start, tags: new Array<number>(count).fill(0), owner: true });
+      return;
+    }
+    const area = random.pick(p.huge);
+    const at = random.below(area.tags.length);
+    const vpn = area.start + at * 2 ** order + (at === 1 ? 3 : 0);
+    const tag = this.tag++;
+    const write = random.one_in(2);
+    const got = run_as(m, task, () =>
+      write ? write_tag(m, task, vpn, tag) : read_tag(m, task, vpn),
+    );
+    this.operations++;
+    if (got < 0) {
+      assert.ok(got === ENOMEM || (got === EIO && !area.owner), `huge page: ${got}`);
+      // What was taken away does not come back; what could not be had may come later.
+      if (got === EIO) area.tags[at] = -1;
+      return;
+    }
+    if (write) area.tags[at] = tag;
+    else if (area.tags[at]! >= 0) assert.equal(got, area.tags[at], 'contents of a huge page');
+  }
+
   private pool_event(): void {
     const { m, random } = this;
     const h = m.hstates[0]!;
     if (random.one_in(3) && this.processes.length > 0) {
-      const { task } = random.pick(this.processes);
-      const ops = m.kernel.hugetlb!;
-      const mapping = run_as(m, task, () => ops.map(m, task, random.range(1, 3)));
-      if (typeof mapping === 'number') assert.equal(mapping, ENOMEM);
-      else if (m.tasks.get(task.pid) === task) ops.fault(m, mapping, 0);
+      this.huge_event(random.pick(this.processes));
       return;
     }
     h.nr_overcommit_huge_pages = random.below(3);

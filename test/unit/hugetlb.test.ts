@@ -12,15 +12,22 @@ import {
   set_max_huge_pages,
 } from '../../src/kernels/linux-2.6.35/hugetlb.ts';
 import { set_overcommit } from '../../src/kernels/linux-2.6.35/hugetlb_files.ts';
+import { EFAULT, EINVAL, EIO, ENOMEM } from '../../src/lib/errno.ts';
 import { is_job, run_job } from '../../src/lib/kthread.ts';
 import { boot } from '../../src/machine.ts';
 import { debug_vm } from '../../src/mm/debug_vm.ts';
-import { create_process, do_exit } from '../../src/mm/fork.ts';
+import { create_process, do_exit, do_fork } from '../../src/mm/fork.ts';
 import { __GFP_COMP, GFP_KERNEL, MIGRATE_UNMOVABLE } from '../../src/mm/gfp.ts';
 import type { Hstate } from '../../src/mm/hugetlb_def.ts';
+import { do_madvise, do_mprotect, MADV_DONTNEED } from '../../src/mm/madvise.ts';
+import { follow_page, read_tag, write_tag } from '../../src/mm/memory.ts';
+import { get_mm_rss, type Task } from '../../src/mm/mm_types.ts';
+import { do_mmap_hugetlb, do_munmap, PROT_READ, PROT_WRITE } from '../../src/mm/mmap.ts';
 import type { Machine } from '../../src/mm/mmzone.ts';
 import { get_pageblock_migratetype } from '../../src/mm/pageblock.ts';
 import { HTLB_BUDDY_PGALLOC, HTLB_BUDDY_PGALLOC_FAIL } from '../../src/mm/vmstat.ts';
+import { spawn_workload } from '../../src/sim/workload.ts';
+import { fork_machine, state_hash } from '../../src/snapshot.ts';
 
 const MIB = 2 ** 20;
 const ROOT = { uid: 0, gid: 0, pid: 1 };
@@ -50,7 +57,7 @@ function write(m: Machine, path: string, text: string): number {
 
 function read(m: Machine, path: string): string {
   const open = file(m, path).open(O_RDONLY, ROOT) as OpenFile;
-  const buf = new Uint8Array(200);
+  const buf = new Uint8Array(4000);
   return Buffer.from(buf.subarray(0, open.read(buf, 0))).toString();
 }
 
@@ -233,25 +240,22 @@ test('10.3: gigantic pages cannot be had at run time', () => {
   assert.equal(read(m, `${dir}/nr_hugepages`), '0\n');
   assert.equal(write(m, '/sys/kernel/mm/hugepages/hugepages-64kB/nr_hugepages', '9\n'), 2);
   assert.equal(read(m, '/sys/kernel/mm/hugepages/hugepages-64kB/free_hugepages'), '9\n');
-  assert.match(read_all(m), /^HugePages_Total: +0$/m);
+  assert.match(read(m, '/proc/meminfo'), /^HugePages_Total: +0$/m);
   debug_vm(m);
 });
 
 test('the pool shows in meminfo, and lowers the commit limit', () => {
   const m = boot({ memory: 128 * MIB });
-  const limit = (): number => Number(/^CommitLimit: +(\d+)/m.exec(read_all(m))![1]);
+  const limit = (): number => Number(/^CommitLimit: +(\d+)/m.exec(read(m, '/proc/meminfo'))![1]);
   const before = limit();
   write(m, SYSCTL, '8');
   hugetlb_acct_memory(m, m.hstates[0]!, 3);
-  assert.match(read_all(m), /^HugePages_Total: {7}8\nHugePages_Free: {8}8\nHugePages_Rsvd: {8}3$/m);
+  assert.match(
+    read(m, '/proc/meminfo'),
+    /^HugePages_Total: {7}8\nHugePages_Free: {8}8\nHugePages_Rsvd: {8}3$/m,
+  );
   assert.equal(before - limit(), (8 * 2048) / 2);
 });
-
-function read_all(m: Machine): string {
-  const open = file(m, '/proc/meminfo').open(O_RDONLY, ROOT) as OpenFile;
-  const buf = new Uint8Array(4000);
-  return Buffer.from(buf.subarray(0, open.read(buf, 0))).toString();
-}
 
 test('a pool in the way: large kernel allocations fail where the pool has the memory', () => {
   const m = boot({ memory: 128 * MIB });
@@ -262,25 +266,183 @@ test('a pool in the way: large kernel allocations fail where the pool has the me
   assert.ok(m.kernel.alloc_pages(m, GFP_KERNEL | __GFP_COMP, 9) >= 0);
 });
 
-test('a process that maps huge pages: promised, taken at the first touch, given back at its end', () => {
+/** A machine with a pool, and a process that maps `pages` of it. */
+function mapped(pool: number, pages: number): { m: Machine; h: Hstate; task: Task; vpn: number } {
   const m = boot({ memory: 128 * MIB });
   const h = m.hstates[0]!;
-  resize(m, h, 4);
+  assert.equal(resize(m, h, pool), pool);
   const task = create_process(m, 'test');
   assert.ok(typeof task !== 'number');
-  const ops = m.kernel.hugetlb!;
-  assert.equal(ops.map(m, task, 5), -12);
-  const mapping = ops.map(m, task, 3);
-  assert.ok(typeof mapping !== 'number');
+  const vpn = do_mmap_hugetlb(m, task.mm!, 0, pages, 3);
+  assert.ok(vpn > 0 && vpn % 512 === 0);
+  return { m, h, task, vpn };
+}
+
+function fork(m: Machine, task: Task): Task {
+  const child = do_fork(m, task);
+  assert.ok(typeof child !== 'number');
+  return child;
+}
+
+test('a process that maps huge pages: promised, taken at the first touch, given back at its end', () => {
+  const { m, h, task, vpn } = mapped(4, 3);
+  assert.equal(do_mmap_hugetlb(m, task.mm!, 0, 2, 3), -ENOMEM);
+  assert.equal(m.mappings.all().length, 2, 'of the failed one nothing is left');
   assert.deepEqual([h.free_huge_pages, h.resv_huge_pages], [4, 3]);
-  const pfn = ops.fault(m, mapping, 1);
-  assert.equal(ops.fault(m, mapping, 1), pfn);
+  const tables = task.mm!.nr_ptes;
+  assert.equal(read_tag(m, task, vpn + 512), 0);
+  assert.equal(write_tag(m, task, vpn + 512 + 7, 77), 0);
+  assert.equal(read_tag(m, task, vpn + 512 + 7), 77);
   assert.deepEqual([h.free_huge_pages, h.resv_huge_pages], [3, 2]);
+  assert.deepEqual([task.mm!.nr_ptes, task.mm!.hugetlb_usage], [tables, 512]);
+  assert.equal(follow_page(m, task.mm!, vpn), -1);
+  assert.equal(follow_page(m, task.mm!, vpn + 512 + 7) % 512, 7);
   debug_vm(m);
   // The pool shrinks to what is in use and promised.
   assert.equal(resize(m, h, 0), 0);
   assert.deepEqual([h.nr_huge_pages, h.surplus_huge_pages], [3, 3]);
   do_exit(m, task, 0);
   assert.deepEqual([h.nr_huge_pages, h.resv_huge_pages, h.surplus_huge_pages], [0, 0, 0]);
+  assert.equal(m.mappings.all().length, 1);
   debug_vm(m);
+});
+
+test('fork shares huge pages until one side writes; a child is promised nothing', () => {
+  const { m, h, task, vpn } = mapped(5, 3);
+  assert.equal(write_tag(m, task, vpn, 10), 0);
+  assert.equal(write_tag(m, task, vpn + 512, 11), 0);
+  const child = fork(m, task);
+  assert.equal(m.memmap._count[follow_page(m, task.mm!, vpn)], 2);
+  assert.deepEqual([h.free_huge_pages, h.resv_huge_pages], [3, 1]);
+  debug_vm(m);
+  // The child's copy comes from what is neither used nor promised, and the maker's page stays.
+  assert.equal(write_tag(m, child, vpn, 20), 0);
+  assert.deepEqual([h.free_huge_pages, h.resv_huge_pages], [2, 1]);
+  assert.deepEqual([read_tag(m, task, vpn), read_tag(m, child, vpn)], [10, 20]);
+  // Alone again: written in place.
+  const page = follow_page(m, task.mm!, vpn);
+  assert.equal(write_tag(m, task, vpn, 12), 0);
+  assert.equal(follow_page(m, task.mm!, vpn), page);
+  // The child may take the last free page, but not the promised one.
+  assert.equal(write_tag(m, child, vpn + 1024, 22), 0);
+  assert.deepEqual([h.free_huge_pages, h.resv_huge_pages], [1, 1]);
+  assert.equal(write_tag(m, child, vpn + 512, 21), -EIO);
+  assert.equal(read_tag(m, child, vpn + 512), 11);
+  assert.equal(write_tag(m, task, vpn + 1024, 13), 0);
+  debug_vm(m);
+  do_exit(m, task, 0);
+  assert.equal(write_tag(m, child, vpn + 512, 21), 0);
+  debug_vm(m);
+  do_exit(m, child, 0);
+  assert.deepEqual([h.free_huge_pages, h.resv_huge_pages], [5, 0]);
+});
+
+test('a maker that cannot get its copy takes the page from its children, which get SIGBUS', () => {
+  const { m, h, task, vpn } = mapped(2, 2);
+  assert.equal(write_tag(m, task, vpn, 10), 0);
+  const child = fork(m, task);
+  const grandchild = fork(m, child);
+  const page = follow_page(m, task.mm!, vpn);
+  // One page is free, and it is promised: a copy may not have it, not even the maker's own.
+  assert.equal(write_tag(m, task, vpn, 11), 0);
+  assert.equal(follow_page(m, task.mm!, vpn), page);
+  assert.deepEqual([h.free_huge_pages, h.resv_huge_pages], [1, 1]);
+  debug_vm(m);
+  for (const lost of [child, grandchild]) {
+    assert.equal(follow_page(m, lost.mm!, vpn), -1);
+    assert.equal(read_tag(m, lost, vpn), -EIO);
+    // Even where nothing was lost: the area is marked as a whole.
+    assert.equal(read_tag(m, lost, vpn + 512), -EIO);
+  }
+  assert.equal(write_tag(m, task, vpn + 512, 12), 0);
+  for (const one of [child, task, grandchild]) do_exit(m, one, 0);
+  assert.deepEqual([h.free_huge_pages, h.resv_huge_pages], [2, 0]);
+  debug_vm(m);
+});
+
+test('areas of huge pages are cut between pages only, and each part keeps its promises', () => {
+  const { m, h, task, vpn } = mapped(4, 4);
+  const mm = task.mm!;
+  assert.equal(do_munmap(m, mm, vpn + 100, 512), -EINVAL);
+  assert.equal(write_tag(m, task, vpn + 512, 5), 0);
+  assert.equal(do_munmap(m, mm, vpn + 512, 1024), 0);
+  assert.deepEqual([h.free_huge_pages, h.resv_huge_pages], [4, 2]);
+  debug_vm(m);
+  assert.equal(write_tag(m, task, vpn + 1536, 6), 0);
+  assert.equal(do_madvise(m, mm, vpn, 512, MADV_DONTNEED), -EINVAL);
+  assert.equal(do_mprotect(m, mm, vpn + 1536, 512, PROT_READ), 0);
+  assert.equal(write_tag(m, task, vpn + 1536, 7), -EFAULT);
+  assert.equal(do_mprotect(m, mm, vpn + 1536, 512, PROT_READ | PROT_WRITE), 0);
+  assert.equal(write_tag(m, task, vpn + 1536, 7), 0);
+  debug_vm(m);
+  do_exit(m, task, 0);
+  assert.deepEqual([h.free_huge_pages, h.resv_huge_pages], [4, 0]);
+});
+
+test('/proc/PID shows huge pages: maps, smaps, numa_maps, pagemap; none of them is resident', () => {
+  const { m, task, vpn } = mapped(3, 2);
+  const rss = get_mm_rss(task.mm!);
+  assert.equal(write_tag(m, task, vpn + 512, 5), 0);
+  const pid = `/proc/${task.pid}`;
+  const start = (vpn * 4096).toString(16);
+  const end = ((vpn + 1024) * 4096).toString(16);
+  const line = new RegExp(
+    `^${start}-${end} rw-p 00000000 00:0c \\d+ +/anon_hugepage \\(deleted\\)$`,
+    'm',
+  );
+  assert.match(read(m, `${pid}/maps`), line);
+  const smap = read(m, `${pid}/smaps`).split('/anon_hugepage (deleted)\n')[1]!;
+  const smaps: Record<string, string> = {};
+  for (const text of smap.split('\n').slice(0, 11)) {
+    smaps[text.split(':')[0]!] = text.split(':')[1]!.trim();
+  }
+  const got = ['Size', 'Rss', 'KernelPageSize', 'MMUPageSize'].map((name) => smaps[name]);
+  assert.deepEqual(got, ['4096 kB', '0 kB', '2048 kB', '2048 kB']);
+  assert.match(read(m, `${pid}/numa_maps`), /anon_hugepage\\040\(deleted\) huge dirty=1 N0=1$/m);
+  assert.equal(get_mm_rss(task.mm!), rss);
+  const words = new Uint8Array(8 * 1024);
+  const pagemap = file(m, `${pid}/pagemap`).open(O_RDONLY, ROOT) as OpenFile;
+  assert.equal(pagemap.read(words, vpn * 8), words.length);
+  const view = new DataView(words.buffer);
+  const frame = follow_page(m, task.mm!, vpn + 512);
+  assert.equal(view.getUint32(600 * 8, true), frame + 600 - 512);
+  assert.equal(view.getUint32(600 * 8 + 4, true) >>> 31, 1);
+  assert.equal(view.getUint32(8 + 4, true) >>> 31, 0);
+});
+
+test('huge pages of every size: larger and smaller than an entry of a pmd page', () => {
+  for (const config of [{ page_size: 4096 }, { page_size: 65536 }]) {
+    const m = boot({ memory: 512 * MIB, machine: 'ppc64', ...config });
+    const task = create_process(m, 'test');
+    assert.ok(typeof task !== 'number');
+    m.hstates.forEach((h, idx) => {
+      if (h.order >= m.shape.max_order) return;
+      assert.equal(resize(m, h, 3), 3);
+      const size = 2 ** h.order;
+      const vpn = do_mmap_hugetlb(m, task.mm!, idx, 3, 3);
+      assert.ok(vpn > 0 && vpn % size === 0);
+      for (const i of [0, 2]) assert.equal(write_tag(m, task, vpn + i * size + size - 1, 9 + i), 0);
+      const child = fork(m, task);
+      for (const i of [0, 2]) assert.equal(read_tag(m, child, vpn + i * size + size - 1), 9 + i);
+      debug_vm(m);
+      do_exit(m, child, 0);
+      assert.equal(do_munmap(m, task.mm!, vpn, 3 * size), 0);
+      assert.deepEqual([h.free_huge_pages, h.resv_huge_pages], [3, 0]);
+    });
+    debug_vm(m);
+  }
+});
+
+test('workloads write, fork and verify huge pages', () => {
+  const m = boot({ memory: 128 * MIB });
+  const h = m.hstates[0]!;
+  assert.equal(resize(m, h, 12), 12);
+  const run = (text: string): number => run_job(spawn_workload(m, text, () => -1));
+  assert.equal(run('fork huge 4 children=2 cow=50'), 0);
+  assert.equal(h.free_huge_pages, 4);
+  for (const pid of m.spawn.pids) assert.equal(run(`verify pid=${pid}`), 0);
+  debug_vm(m);
+  const copy = fork_machine(m);
+  assert.equal(state_hash(copy), state_hash(m));
+  debug_vm(copy);
 });

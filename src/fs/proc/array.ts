@@ -85,7 +85,7 @@ const STATUS_LINES = {
   VmLib: (shown: Shown) => pages_kb(shown.m, shown.mm.exec_vm) - code_kb(shown),
   VmPTE: ({ mm }: Shown) => (PTRS_PER_PTE * 8 * mm.nr_ptes) / 1024,
   VmSwap: ({ m, mm }: Shown) => pages_kb(m, mm.rss_stat[MM_SWAPENTS]!),
-  HugetlbPages: () => 0,
+  HugetlbPages: ({ m, mm }: Shown) => pages_kb(m, mm.hugetlb_usage),
   CoreDumping: constant('0'),
   THP_enabled: constant('1'),
   Threads: constant('1'),

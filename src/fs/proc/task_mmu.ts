@@ -7,6 +7,7 @@
  */
 import { EINVAL } from '../../lib/errno.ts';
 import type { SeqFile } from '../../lib/seq_file.ts';
+import { hstate_vma, huge_page_frame, huge_pte, is_vm_hugetlb_page } from '../../mm/hugetlb.ts';
 import {
   find_vma_index,
   type MmStruct,
@@ -168,6 +169,9 @@ class MemSizeStats {
   pss = 0;
   pss_dirty = 0;
   pss_locked = 0;
+  /** Huge pages count here alone. */
+  shared_hugetlb = 0;
+  private_hugetlb = 0;
 }
 
 /** Walks the ptes of an area (smaps_pte_range). */
@@ -175,6 +179,14 @@ function smap_gather_stats(m: Machine, vma: VmArea): MemSizeStats {
   const p = m.memmap;
   const mss = new MemSizeStats();
   const page_size = 2 ** m.shape.page_shift;
+  if (is_vm_hugetlb_page(vma)) {
+    for_each_huge_page(m, vma, (pte) => {
+      const size = vma_pages(m, vma);
+      if (p._count[pte_pfn(pte)]! > 1) mss.shared_hugetlb += size;
+      else mss.private_hugetlb += size;
+    });
+    return mss;
+  }
   for_each_pte(vma, (pte, whole) => {
     if (!pte_present(pte)) {
       mss.swap++;
@@ -219,11 +231,24 @@ const VM_FLAG_NAMES: readonly (readonly [number, string])[] = [
   [VM_MERGEABLE, 'mg'],
 ];
 
+/** Frames of a page of this area (hugetlb.c: vma_kernel_pagesize). */
+const vma_pages = (m: Machine, vma: VmArea): number =>
+  is_vm_hugetlb_page(vma) ? 2 ** hstate_vma(m, vma).order : 1;
+
+/** Calls `visit` for the first frame of each huge page of an area. */
+function for_each_huge_page(m: Machine, vma: VmArea, visit: (pte: number) => void): void {
+  const size = vma_pages(m, vma);
+  for (let vpn = vma.vm_start; vpn < vma.vm_end; vpn += size) {
+    const pte = huge_pte(m, vma, vpn);
+    if (pte !== 0) visit(pte);
+  }
+}
+
 /** Each line of smaps that shows a size: its value in KiB. */
 const SMAP_LINES = {
   Size: (m: Machine, _: MemSizeStats, vma: VmArea) => pages_kb(m, vma.vm_end - vma.vm_start),
-  KernelPageSize: (m: Machine) => pages_kb(m, 1),
-  MMUPageSize: (m: Machine) => pages_kb(m, 1),
+  KernelPageSize: (m: Machine, _: MemSizeStats, vma: VmArea) => pages_kb(m, vma_pages(m, vma)),
+  MMUPageSize: (m: Machine, _: MemSizeStats, vma: VmArea) => pages_kb(m, vma_pages(m, vma)),
   Rss: (m: Machine, mss: MemSizeStats) => pages_kb(m, mss.resident),
   Pss: (_: Machine, mss: MemSizeStats) => Math.floor(mss.pss / 1024),
   Pss_Dirty: (_: Machine, mss: MemSizeStats) => Math.floor(mss.pss_dirty / 1024),
@@ -237,8 +262,8 @@ const SMAP_LINES = {
   AnonHugePages: (m: Machine, mss: MemSizeStats) => pages_kb(m, mss.anonymous_thp),
   ShmemPmdMapped: () => 0,
   FilePmdMapped: () => 0,
-  Shared_Hugetlb: () => 0,
-  Private_Hugetlb: () => 0,
+  Shared_Hugetlb: (m: Machine, mss: MemSizeStats) => pages_kb(m, mss.shared_hugetlb),
+  Private_Hugetlb: (m: Machine, mss: MemSizeStats) => pages_kb(m, mss.private_hugetlb),
   Swap: (m: Machine, mss: MemSizeStats) => pages_kb(m, mss.swap),
   SwapPss: (m: Machine, mss: MemSizeStats) => pages_kb(m, mss.swap),
   Locked: (_: Machine, mss: MemSizeStats) => Math.floor(mss.pss_locked / 1024),
@@ -298,7 +323,9 @@ export function show_numa_map(seq: SeqFile, m: Machine, vma: VmArea): void {
   let swapcache = 0;
   let mapcount_max = 0;
   const node = new Array<number>(m.nodes.length).fill(0);
-  for_each_pte(vma, (pte) => {
+  const huge = is_vm_hugetlb_page(vma);
+  const walk = huge ? for_each_huge_page.bind(null, m) : for_each_pte;
+  walk(vma, (pte) => {
     if (!pte_present(pte)) return;
     const pfn = pte_pfn(pte);
     const head = compound_head(p, pfn);
@@ -316,13 +343,14 @@ export function show_numa_map(seq: SeqFile, m: Machine, vma: VmArea): void {
   if (vma.vm_file !== null) seq.puts(` file=${mangle_path(vma.vm_file.path, '\n\t= ')}`);
   else if (vma.vm_start <= mm.brk && vma.vm_end >= mm.start_brk) seq.puts(' heap');
   else if (vma.vm_start <= mm.start_stack && vma.vm_end >= mm.start_stack) seq.puts(' stack');
+  if (huge) seq.puts(' huge');
   if (pages > 0) {
     if (anon > 0) seq.puts(` anon=${anon}`);
     if (dirty > 0) seq.puts(` dirty=${dirty}`);
     if (pages !== anon && pages !== dirty) seq.puts(` mapped=${pages}`);
     if (mapcount_max > 1) seq.puts(` mapmax=${mapcount_max}`);
     if (swapcache > 0) seq.puts(` swapcache=${swapcache}`);
-    if (active < pages) seq.puts(` active=${active}`);
+    if (active < pages && !huge) seq.puts(` active=${active}`);
     if (writeback > 0) seq.puts(` writeback=${writeback}`);
     for (let nid = 0; nid < node.length; nid++) {
       if (node[nid]! > 0) seq.puts(` N${nid}=${node[nid]}`);
@@ -370,8 +398,12 @@ export function pagemap_read(
     let high = 0;
     const vma = mm.mmap[find_vma_index(mm, vpn)];
     const mapped = vma !== undefined && vma.vm_start <= vpn;
-    const pte = mapped ? get_pte(mm, vpn) : 0;
-    if (!mapped || (pte === 0 && pte_table(mm, vpn) === null)) {
+    const frame = mapped && is_vm_hugetlb_page(vma) ? huge_page_frame(m, mm, vpn) : -1;
+    const pte = mapped && frame < 0 ? get_pte(mm, vpn) : 0;
+    if (frame >= 0) {
+      low = frame;
+      high = format.present_high(m, low);
+    } else if (!mapped || (pte === 0 && pte_table(mm, vpn) === null)) {
       high = format.hole_high(m);
     } else if (is_swap_pte(pte)) {
       const entry = pte_to_swp_entry(pte);

@@ -4,9 +4,8 @@
  * A pool grows one page at a time, each a movable allocation of the huge order that is restricted to
  * one node, with leave to compact and to retry (__GFP_RETRY_MAYFAIL) until the first failure on that
  * node. Nodes take turns. At the first page that no allowed node can give the whole growth ends.
- * Recorded: g4-hugepages. Linux: mm/hugetlb.c. Differs: pages of 1 GiB are absent; simulated processes
- * take pages through alloc_huge_page and keep them in a list, without page tables; reservations are
- * per mapping, without regions of files.
+ * Recorded: g4-hugepages. Linux: mm/hugetlb.c. Differs: pages of 1 GiB are absent.
+ * (What address spaces do with the pages is in src/mm/hugetlb.ts.)
  */
 import { BUG_ON } from '../../lib/bug.ts';
 import { ENOMEM } from '../../lib/errno.ts';
@@ -18,9 +17,8 @@ import {
   __GFP_THISNODE,
   GFP_HIGHUSER_MOVABLE,
 } from '../../mm/gfp.ts';
-import { Hstate, HugeMapping, type HugetlbOps } from '../../mm/hugetlb_def.ts';
-import type { Task } from '../../mm/mm_types.ts';
-import { type Machine, numa_node_id, page_zone } from '../../mm/mmzone.ts';
+import { Hstate, type HugetlbOps } from '../../mm/hugetlb_def.ts';
+import { type Machine, page_zone } from '../../mm/mmzone.ts';
 import { type nid_t, type pfn_t, put_page_testzero } from '../../mm/page.ts';
 import {
   PG_active,
@@ -330,47 +328,9 @@ export function alloc_huge_page(m: Machine, h: Hstate, reserved: boolean, nid: n
   return alloc_buddy_huge_page(m, h);
 }
 
-// ---- mappings of processes
-
-/** Promises the pages of a new private mapping of the default size (hugetlb_reserve_pages). */
-function hugetlb_map(m: Machine, task: Task, pages: number): HugeMapping | number {
-  const h = m.hstates[m.default_hstate_idx]!;
-  const err = hugetlb_acct_memory(m, h, pages);
-  if (err !== 0) return err;
-  const mapping = new HugeMapping(m.default_hstate_idx, pages);
-  task.huge_mappings.push(mapping);
-  return mapping;
-}
-
-/** The page of a mapping at `index`, taken from the pool and cleared when it is new (hugetlb_no_page). */
-function hugetlb_fault(m: Machine, mapping: HugeMapping, index: number): pfn_t {
-  const present = mapping.pfns[index]!;
-  if (present >= 0) return present;
-  const h = m.hstates[mapping.hstate_idx]!;
-  const pfn = alloc_huge_page(m, h, true, numa_node_id(m));
-  BUG_ON(pfn < 0, 'hugetlb_fault: a promised page is not there');
-  for (let i = pfn; i < pfn + 2 ** h.order; i++) m.contents.zero_page(i);
-  mapping.pfns[index] = pfn;
-  return pfn;
-}
-
-/** Pages go back, and promises that were not called in (hugetlb_vm_op_close). */
-function hugetlb_exit(m: Machine, task: Task): void {
-  for (const mapping of task.huge_mappings) {
-    const h = m.hstates[mapping.hstate_idx]!;
-    let unused = 0;
-    for (const pfn of mapping.pfns) {
-      if (pfn >= 0) free_huge_page(m, h, pfn);
-      else unused++;
-    }
-    hugetlb_acct_memory(m, h, -unused);
-  }
-  task.huge_mappings.length = 0;
-}
-
 /** KernelProfile.hugetlb. */
 export const hugetlb_ops: HugetlbOps = {
-  map: hugetlb_map,
-  fault: hugetlb_fault,
-  exit: hugetlb_exit,
+  acct_memory: hugetlb_acct_memory,
+  alloc_huge_page,
+  free_huge_page,
 };
