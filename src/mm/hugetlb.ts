@@ -181,6 +181,15 @@ export function huge_page_frame(m: Machine, mm: MmStruct, vpn: vpn_t): pfn_t | -
   return pte === 0 ? -1 : pte_pfn(pte) + (vpn % 2 ** hstate_vma(m, vma).order);
 }
 
+/** Calls `visit` for the pte of each huge page of an area. */
+export function for_each_huge_page(m: Machine, vma: VmArea, visit: (pte: number) => void): void {
+  const size = 2 ** hstate_vma(m, vma).order;
+  for (let vpn = vma.vm_start; vpn < vma.vm_end; vpn += size) {
+    const pte = huge_pte(m, vma, vpn);
+    if (pte !== 0) visit(pte);
+  }
+}
+
 function make_huge_pte(pfn: pfn_t, writable: boolean): number {
   const pte = mk_pte(pfn);
   return writable ? pte_mkwrite(pte_mkdirty(pte)) : pte;

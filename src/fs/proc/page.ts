@@ -6,8 +6,10 @@
  * Linux: fs/proc/page.c, include/linux/kernel-page-flags.h. Differs: a slab page's count is 0, where
  * 2.6.35 shows what SLUB keeps in the same field.
  */
+
 import { EINVAL } from '../../lib/errno.ts';
 import type { FileRow } from '../../lib/file_row.ts';
+import { for_each_huge_page, hstate_vma, is_vm_hugetlb_page } from '../../mm/hugetlb.ts';
 import { type Machine, pfn_valid, zone_end_pfn } from '../../mm/mmzone.ts';
 import {
   compound_head,
@@ -42,6 +44,7 @@ import {
   PG_uptodate,
   PG_writeback,
 } from '../../mm/page_flags.ts';
+import { pte_pfn } from '../../mm/page_table.ts';
 
 /** Bit of the word for each page flag, in the low half. */
 const LOW_BITS: readonly [flag: number, bit: number][] = [
@@ -164,8 +167,10 @@ function mark_huge(m: Machine, view: DataView, start: number, end: number): void
     for (const list of h.hugepage_freelists) for (const pfn of list) mark(pfn, h.order);
   }
   for (const task of m.tasks.values()) {
-    for (const { hstate_idx, pfns } of task.huge_mappings) {
-      for (const pfn of pfns) if (pfn >= 0) mark(pfn, m.hstates[hstate_idx]!.order);
+    for (const vma of task.mm?.mmap ?? []) {
+      if (!is_vm_hugetlb_page(vma)) continue;
+      const { order } = hstate_vma(m, vma);
+      for_each_huge_page(m, vma, (pte) => mark(pte_pfn(pte), order));
     }
   }
 }

@@ -7,7 +7,12 @@
  */
 import { EINVAL } from '../../lib/errno.ts';
 import type { SeqFile } from '../../lib/seq_file.ts';
-import { hstate_vma, huge_page_frame, huge_pte, is_vm_hugetlb_page } from '../../mm/hugetlb.ts';
+import {
+  for_each_huge_page,
+  hstate_vma,
+  huge_page_frame,
+  is_vm_hugetlb_page,
+} from '../../mm/hugetlb.ts';
 import {
   find_vma_index,
   type MmStruct,
@@ -234,15 +239,6 @@ const VM_FLAG_NAMES: readonly (readonly [number, string])[] = [
 /** Frames of a page of this area (hugetlb.c: vma_kernel_pagesize). */
 const vma_pages = (m: Machine, vma: VmArea): number =>
   is_vm_hugetlb_page(vma) ? 2 ** hstate_vma(m, vma).order : 1;
-
-/** Calls `visit` for the first frame of each huge page of an area. */
-function for_each_huge_page(m: Machine, vma: VmArea, visit: (pte: number) => void): void {
-  const size = vma_pages(m, vma);
-  for (let vpn = vma.vm_start; vpn < vma.vm_end; vpn += size) {
-    const pte = huge_pte(m, vma, vpn);
-    if (pte !== 0) visit(pte);
-  }
-}
 
 /** Each line of smaps that shows a size: its value in KiB. */
 const SMAP_LINES = {
