@@ -67,7 +67,9 @@ def words(name):
         at += len(block)
 flags, counts = words('kpageflags'), words('kpagecount')
 print(len(flags), len(counts))
-for bit in [5, 7, 10, 12, 17]: print(sum(1 for word in flags if word >> bit & 1))
+# Only the head of a transparent huge page tells that it is on an LRU list.
+nr = lambda word, bit: 512 if bit == 5 and word >> 15 & word >> 22 & 1 else 1
+for bit in [5, 7, 10, 12, 17]: print(sum(nr(word, bit) for word in flags if word >> bit & 1))
 `;
 
 const python = (client: Client, script: string, ...args: string[]) =>
