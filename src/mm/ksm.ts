@@ -19,6 +19,7 @@ import { EFAULT, ENOMEM } from '../lib/errno.ts';
 import type { Job } from '../lib/kthread.ts';
 import { type RbColumns, rb_erase, rb_insert } from '../lib/rbtree.ts';
 import { GFP_HIGHUSER_MOVABLE, GFP_KERNEL } from './gfp.ts';
+import { split_huge_page_to_list } from './huge_memory.ts';
 import { is_mlocked_vma, mlock_vma_page } from './internal.ts';
 import {
   ANON_VMA,
@@ -78,9 +79,12 @@ import {
 import { mmdrop } from './mmap.ts';
 import { LRU_ACTIVE_ANON, type Machine } from './mmzone.ts';
 import {
+  compound_head,
+  get_page,
   get_page_unless_zero,
   PAGE_MAPPING_FLAGS,
   PageAnon,
+  PageCompound,
   PageKsm,
   PageMlocked,
   PageSwapCache,
@@ -111,6 +115,7 @@ import {
   vma_address,
 } from './rmap.ts';
 import { kmem_cache_alloc, kmem_cache_free } from './slub.ts';
+import { KSM_SWPIN_COPY } from './vmstat.ts';
 
 /** Addresses that a scan looks at before it pauses, when it finds nothing to merge. */
 const SCAN_STRIDE = 4096;
@@ -210,7 +215,7 @@ function break_ksm(m: Machine, vma: VmArea, vpn: vpn_t): number {
   for (;;) {
     const pfn = follow_page(m, vma.vm_mm, vpn);
     if (pfn < 0 || !PageKsm(m.memmap, pfn)) return 0;
-    m.memmap._count[pfn]!++;
+    get_page(m.memmap, pfn);
     const ret = handle_mm_fault(m, null, vma.vm_mm, vma, vpn, true);
     put_page(m, pfn);
     if ((ret & VM_FAULT_OOM) !== 0) return -ENOMEM;
@@ -395,6 +400,19 @@ function replace_page(m: Machine, vma: VmArea, pfn: pfn_t, kpage: pfn_t): number
   return 0;
 }
 
+/** Splits the huge page that pfn is a part of; the caller's reference is one to the part then. */
+function split_for_merging(m: Machine, pfn: pfn_t): boolean {
+  const p = m.memmap;
+  const head = compound_head(p, pfn);
+  if (!trylock_page(p, head)) return false;
+  const err = split_huge_page_to_list(m, head);
+  unlock_page(p, head);
+  if (err !== 0) return false;
+  get_page(p, pfn);
+  put_page(m, head);
+  return true;
+}
+
 /**
  * Makes a page a merged one (kpage -1), or merges it into one: 0 or -EFAULT. The caller holds a
  * reference to both. (try_to_merge_one_page)
@@ -403,6 +421,7 @@ function try_to_merge_one_page(m: Machine, vma: VmArea, pfn: pfn_t, kpage: pfn_t
   const p = m.memmap;
   if (pfn === kpage) return 0;
   if ((vma.vm_flags & VM_MERGEABLE) === 0 || !PageAnon(p, pfn)) return -EFAULT;
+  if (PageCompound(p, pfn) && !split_for_merging(m, pfn)) return -EFAULT;
   if (!trylock_page(p, pfn)) return -EFAULT;
   let err = write_protect_page(m, vma, pfn);
   if (err === 0) {
@@ -508,7 +527,7 @@ function get_mergeable_page(m: Machine, k: KsmState, item: number): pfn_t | -1 {
   if (vma === null) return -1;
   const pfn = follow_page(m, vma.vm_mm, k.items.cols[VPN]![item]!);
   if (pfn < 0 || !PageAnon(m.memmap, pfn)) return -1;
-  m.memmap._count[pfn]!++;
+  get_page(m.memmap, pfn);
   return pfn;
 }
 
@@ -580,9 +599,15 @@ function cmp_and_merge_page(m: Machine, k: KsmState, pfn: pfn_t, item: number): 
   const found: { page: pfn_t | -1 } = { page: -1 };
   const tree_item = unstable_tree_search_insert(m, k, item, pfn, found);
   if (tree_item === 0) return;
+  // Two parts of one huge page hold two references to it: then it can be split only afterwards.
+  const p = m.memmap;
+  const together = PageCompound(p, pfn) && compound_head(p, pfn) === compound_head(p, found.page);
   const merged = try_to_merge_two_pages(m, k, item, pfn, tree_item, found.page);
   put_page(m, found.page);
-  if (!merged) return;
+  if (!merged) {
+    if (together && PageCompound(p, pfn)) split_for_merging(m, pfn);
+    return;
+  }
   remove_rmap_item_from_tree(m, k, tree_item);
   const node = stable_tree_insert(m, k, pfn);
   if (node !== 0) {
@@ -648,7 +673,7 @@ function scan_get_next_rmap_item(m: Machine, k: KsmState): number {
         if (budget-- === 0) return PAUSE;
         const pfn = follow_page(m, mm, k.address);
         if (pfn >= 0 && PageAnon(m.memmap, pfn)) {
-          m.memmap._count[pfn]!++;
+          get_page(m.memmap, pfn);
           const item = get_next_rmap_item(m, k, id, k.address);
           if (item !== 0) {
             k.scan_page = pfn;
@@ -795,6 +820,7 @@ function ksm_might_need_to_copy(m: Machine, pfn: pfn_t, vma: VmArea, vpn: vpn_t)
   unlock_page(p, pfn);
   const copy = alloc_page_vma(m, GFP_HIGHUSER_MOVABLE, vma, vpn);
   if (copy >= 0) {
+    m.vm_events[KSM_SWPIN_COPY]!++;
     m.contents.copy_page(pfn, copy);
     SetPageFlag(p, copy, PG_dirty | PG_uptodate | PG_swapbacked | PG_locked);
     if (is_mlocked_vma(m, vma, copy)) add_page_to_unevictable_list(m, copy);
@@ -802,6 +828,12 @@ function ksm_might_need_to_copy(m: Machine, pfn: pfn_t, vma: VmArea, vpn: vpn_t)
   }
   put_page(m, pfn);
   return copy;
+}
+
+/** The node of a merged page that has moved follows it (ksm_migrate_page). */
+function ksm_migrate_page(m: Machine, new_: pfn_t): void {
+  const node = page_stable_node(m, new_);
+  if (node !== 0) ksm_state_of(m).nodes.cols[KPFN]![node] = new_;
 }
 
 /**
@@ -873,6 +905,7 @@ export const ksm_ops: KsmRmap = {
   ksm_madvise_mergeable,
   ksm_madvise_unmergeable,
   ksm_might_need_to_copy,
+  ksm_migrate_page,
 };
 
 // ---- for debug_vm

@@ -109,6 +109,11 @@ export class KsmState {
   run = KSM_RUN_STOP;
   sleep_millisecs = 20;
   pages_to_scan = 100;
+  // Files of later kernels, kept for them.
+  max_page_sharing = 256;
+  merge_across_nodes = 1;
+  use_zero_pages = 0;
+  stable_node_chains_prune_millisecs = 2000;
   pages_shared = 0;
   pages_sharing = 0;
   pages_unshared = 0;

@@ -128,7 +128,7 @@ import {
   vm_swap_full,
 } from './swap_state.ts';
 import { MmuGather } from './tlb.ts';
-import { count_vm_event, PGFAULT, PGMAJFAULT } from './vmstat.ts';
+import { COW_KSM, count_vm_event, PGFAULT, PGMAJFAULT } from './vmstat.ts';
 
 // What a fault ends in (mm.h). MINOR is 0.
 export const VM_FAULT_MINOR = 0;
@@ -254,6 +254,7 @@ function do_wp_page(
       if (shared) set_page_dirty(m, old_page);
       return VM_FAULT_WRITE;
     }
+    if (PageKsm(p, old_page)) m.vm_events[COW_KSM]!++;
     get_page(p, old_page);
   }
   const err = wp_page_copy(m, vma, vpn, ptes, old_page);

@@ -24,6 +24,7 @@ import { type Machine, page_zone } from './mmzone.ts';
 import {
   ClearPageFlag,
   PageDirty,
+  PageKsm,
   PageLocked,
   PagePrivate,
   PageSwapBacked,
@@ -117,6 +118,7 @@ function migrate_page_copy(m: Machine, new_: pfn_t, old: pfn_t): void {
     SetPageFlag(p, new_, PG_mlocked);
     page_zone(m, new_).vm_stat[NR_MLOCK]!++;
   }
+  if (PageKsm(p, old)) m.kernel.ksm?.ksm_migrate_page(m, new_);
   ClearPageFlag(p, old, PG_swapcache);
   ClearPageFlag(p, old, PG_private);
   p.private_[old] = 0;

@@ -127,6 +127,8 @@ export interface KsmRmap {
   try_to_unmap_ksm(m: Machine, pfn: pfn_t, flags: number): number;
   page_referenced_ksm(m: Machine, pfn: pfn_t): number;
   rmap_walk_ksm(m: Machine, pfn: pfn_t, rmap_one: RmapOne, arg: number): number;
+  /** A merged page has moved to another frame. */
+  ksm_migrate_page(m: Machine, new_: pfn_t): void;
   /** A child of a process: 0 or -ENOMEM. */
   ksm_fork(m: Machine, mm: MmStruct, oldmm: MmStruct): number;
   /** An address space is about to be torn down. */

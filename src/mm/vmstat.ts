@@ -119,7 +119,10 @@ export const THP_SCAN_EXCEED_SHARE_PTE = THP_FAULT_ALLOC + 10;
 export const THP_ZERO_PAGE_ALLOC = THP_FAULT_ALLOC + 11;
 export const THP_ZERO_PAGE_ALLOC_FAILED = THP_FAULT_ALLOC + 12;
 export const THP_SWPOUT_FALLBACK = THP_FAULT_ALLOC + 13;
-export const NR_VM_EVENT_ITEMS = THP_FAULT_ALLOC + 14;
+/** Pages copied when a merged page comes from swap, and when one is written to. */
+export const KSM_SWPIN_COPY = THP_FAULT_ALLOC + 14;
+export const COW_KSM = THP_FAULT_ALLOC + 15;
+export const NR_VM_EVENT_ITEMS = THP_FAULT_ALLOC + 16;
 
 /** Adds to a counter of the zone. */
 export function mod_zone_page_state(zone: Zone, item: number, delta: number): void {

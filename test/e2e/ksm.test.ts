@@ -7,22 +7,29 @@ import { sh } from '../helpers/processes.ts';
 
 const options = { skip: noFuse(), timeout: 90_000 };
 
-it('equal memory of processes is merged, and comes apart again', options, async (t) => {
-  const mnt = await mountMachine(t, ['--memory', '128M']);
-  const ksm = `${mnt}/sys/kernel/mm/ksm`;
-  const number = async (path: string): Promise<number> => Number(await sh(`cat ${path}`));
-  const free = async (): Promise<number> =>
-    Number(await sh(`awk '/^MemFree/ { print $2 }' ${mnt}/proc/meminfo`));
-  await sh(`echo 'anon 8M same=50 merge=1 count=4' > ${mnt}/sys/kernel/debug/pageblock/spawn`);
-  const before = await free();
-  await sh(`echo 1000 > ${ksm}/pages_to_scan; echo 1 > ${ksm}/run`);
-  for (let i = 0; i < 100 && (await number(`${ksm}/pages_sharing`)) < 8000; i++) await sleep(100);
-  assert.equal(await number(`${ksm}/pages_shared`), 50);
-  assert.ok((await free()) > before + 30_000, 'most of 32 MiB is free');
-  assert.ok((await number(`${ksm}/full_scans`)) >= 2);
-  await sh(`echo 2 > ${ksm}/run`);
-  assert.equal(await number(`${ksm}/pages_sharing`), 0);
-  assert.ok((await free()) < before + 2000);
-  const bad = await sh(`/bin/echo 3 2>&1 > ${ksm}/run; true`);
-  assert.match(bad, /Invalid argument/);
-});
+for (const kernel of ['2.6.35', '6.1']) {
+  it(
+    `equal memory of processes is merged, and comes apart again, ${kernel}`,
+    options,
+    async (t) => {
+      const mnt = await mountMachine(t, ['--kernel', kernel, '--memory', '128M']);
+      const ksm = `${mnt}/sys/kernel/mm/ksm`;
+      const number = async (path: string): Promise<number> => Number(await sh(`cat ${path}`));
+      const free = async (): Promise<number> =>
+        Number(await sh(`awk '/^MemFree/ { print $2 }' ${mnt}/proc/meminfo`));
+      await sh(`echo 'anon 8M same=50 merge=1 count=4' > ${mnt}/sys/kernel/debug/pageblock/spawn`);
+      const before = await free();
+      await sh(`echo 1000 > ${ksm}/pages_to_scan; echo 1 > ${ksm}/run`);
+      for (let i = 0; i < 100 && (await number(`${ksm}/pages_sharing`)) < 8000; i++)
+        await sleep(100);
+      assert.equal(await number(`${ksm}/pages_shared`), 50);
+      assert.ok((await free()) > before + 30_000, 'most of 32 MiB is free');
+      assert.ok((await number(`${ksm}/full_scans`)) >= 2);
+      await sh(`echo 2 > ${ksm}/run`);
+      assert.equal(await number(`${ksm}/pages_sharing`), 0);
+      assert.ok((await free()) < before + 2000);
+      const bad = await sh(`/bin/echo 3 2>&1 > ${ksm}/run; true`);
+      assert.match(bad, /Invalid argument/);
+    },
+  );
+}

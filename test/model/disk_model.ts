@@ -10,7 +10,6 @@ import { createHash } from 'node:crypto';
 import { disk_mount, disk_of, disk_root } from '../../src/fs/disk/index.ts';
 import { prune_dcache, prune_icache } from '../../src/fs/disk/shrink.ts';
 import { O_APPEND, O_RDWR, O_TRUNC, type OpenFile, Vnode } from '../../src/fs/vfs.ts';
-import { compact_nodes } from '../../src/kernels/linux-2.6.35/compaction.ts';
 import { errno_name } from '../../src/lib/errno.ts';
 import { is_job, run_job, settle } from '../../src/lib/kthread.ts';
 import { advance_clock, boot } from '../../src/machine.ts';
@@ -26,6 +25,7 @@ import {
   NR_FILE_PAGES,
   NR_INACTIVE_FILE,
 } from '../../src/mm/vmstat.ts';
+import { compact_nodes } from '../helpers/kernels.ts';
 import { NaiveFs, NaiveNode } from '../oracle/naive_fs.ts';
 import type { Model, ModelOptions } from './model.ts';
 import { Random } from './random.ts';
@@ -34,6 +34,7 @@ const MIB = 2 ** 20;
 const CALLER = { uid: 1000, gid: 100, pid: 0 };
 
 interface DiskShape {
+  kernel?: '6.1';
   machine: 'x86_64' | 'ppc64';
   page_size: number;
   memory: number;
@@ -51,6 +52,24 @@ const SHAPES: Record<string, DiskShape> = {
     memory: 64 * MIB,
     disk: 512 * MIB,
     file: 8 * MIB,
+    write: 300_000,
+  },
+  '6.1-small-memory': {
+    kernel: '6.1',
+    machine: 'x86_64',
+    page_size: 4096,
+    memory: 64 * MIB,
+    disk: 512 * MIB,
+    file: 8 * MIB,
+    write: 300_000,
+  },
+  '6.1-small-disk': {
+    kernel: '6.1',
+    machine: 'x86_64',
+    page_size: 4096,
+    memory: 128 * MIB,
+    disk: 24 * MIB,
+    file: 6 * MIB,
     write: 300_000,
   },
   // The disk is full before memory is.
@@ -104,6 +123,7 @@ class DiskRun {
     this.shape = shape;
     this.r = new Random(seed);
     this.m = boot({
+      kernel: shape.kernel ?? '2.6.35',
       machine: shape.machine,
       page_size: shape.page_size,
       memory: shape.memory,

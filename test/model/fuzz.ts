@@ -3,7 +3,7 @@
  *
  * Runs models with any seed and number of events; without --model and --shape all of them, the
  * events shared out among them. --full: ten million operations of the pressure model on each of its
- * twenty-four machines (--events: another number for each). Prints what repeats a failure. Exit 1 on a failure, 2 on wrong usage.
+ * thirty machines (--events: another number for each). Prints what repeats a failure. Exit 1 on a failure, 2 on wrong usage.
  */
 import { parseArgs } from 'node:util';
 import { run_model } from './model.ts';

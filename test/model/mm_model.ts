@@ -8,8 +8,6 @@
 import assert from 'node:assert/strict';
 import { disk_mount, disk_of, disk_root } from '../../src/fs/disk/index.ts';
 import { O_RDWR, type OpenFile, type Vnode } from '../../src/fs/vfs.ts';
-import { compact_node } from '../../src/kernels/linux-2.6.35/compaction.ts';
-import { compact_store } from '../../src/kernels/linux-6.1/compaction.ts';
 import {
   deferred_split_shrinker,
   huge_zero_page_shrinker,
@@ -37,6 +35,7 @@ import { do_mmap, do_munmap, MAP_ANONYMOUS, MAP_PRIVATE, MAP_SHARED } from '../.
 import type { Machine } from '../../src/mm/mmzone.ts';
 import { rmap_walk } from '../../src/mm/rmap.ts';
 import { open_for_map } from '../../src/sim/open_for_map.ts';
+import { compact_node } from '../helpers/kernels.ts';
 import { naive_mappings } from '../oracle/naive_rmap.ts';
 import type { Model, ModelOptions } from './model.ts';
 import { Random } from './random.ts';
@@ -54,11 +53,6 @@ const CONFIGS: Record<string, MachineConfig> = {
   '6.1-thp': { kernel: '6.1', memory: 72 * MIB, swap: 256 * MIB },
   '6.1-thp-two-nodes': { kernel: '6.1', memory: 160 * MIB, nodes: 2, cpus: 2 },
 };
-
-/** A whole node, by the kernel that runs. */
-function compact(m: Machine, nid: number): Job {
-  return m.kernel.name === '6.1' ? compact_store(m, nid) : compact_node(m, nid);
-}
 
 const ROOT = { uid: 0, gid: 0, pid: 1 };
 const ENOMEM = -12;
@@ -607,7 +601,7 @@ export class MmRun {
     const { m, random } = this;
     if (!this.compaction) return;
     if (this.job === null) {
-      if (random.one_in(3)) this.job = compact(m, random.below(m.nodes.length));
+      if (random.one_in(3)) this.job = compact_node(m, random.below(m.nodes.length));
       return;
     }
     let steps = random.one_in(6) ? 100_000 : random.range(1, 30);

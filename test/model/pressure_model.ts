@@ -1,11 +1,12 @@
 /**
- * The reclaim model over machines x nodes x pressure: twenty-four runs, half of them with memory
+ * The reclaim model over machines x nodes x pressure: thirty runs, half of them with memory
  * more than 95 % full most of the time. Events are operations here: a page read or written counts
  * one. `npm run fuzz -- --full` runs ten million of them on each machine.
  */
 import assert from 'node:assert/strict';
 import type { MachineConfig } from '../../src/machine.ts';
 import { debug_vm } from '../../src/mm/debug_vm.ts';
+import { WMARK_HIGH } from '../../src/mm/mmzone.ts';
 import { global_page_state, NR_FREE_PAGES } from '../../src/mm/vmstat.ts';
 import type { Model } from './model.ts';
 import { type Pressure, ReclaimRun } from './reclaim_model.ts';
@@ -18,6 +19,17 @@ const MACHINES: Record<string, { config: MachineConfig; swap: number; zone_recla
   'x86_64-1': { config: { memory: 96 * MIB, cpus: 4 }, swap: 8192 },
   'x86_64-2': { config: { memory: 160 * MIB, nodes: 2, cpus: 2 }, swap: 16384, zone_reclaim: 1 },
   'x86_64-4': { config: { memory: 272 * MIB, nodes: 4, cpus: 4 }, swap: 16384, zone_reclaim: 7 },
+  '6.1-1': { config: { kernel: '6.1', memory: 96 * MIB, cpus: 4 }, swap: 8192 },
+  '6.1-2': {
+    config: { kernel: '6.1', memory: 160 * MIB, nodes: 2, cpus: 2 },
+    swap: 16384,
+    zone_reclaim: 1,
+  },
+  '6.1-4': {
+    config: { kernel: '6.1', memory: 272 * MIB, nodes: 4, cpus: 4 },
+    swap: 16384,
+    zone_reclaim: 7,
+  },
   x86: { config: { memory: 128 * MIB, machine: 'x86' }, swap: 8192 },
   'x86-highmem': { config: { memory: 1024 * MIB, machine: 'x86', cpus: 2 }, swap: 32768 },
   'ppc64-1': { config: { memory: 256 * MIB, machine: 'ppc64' }, swap: 16384 },
@@ -62,6 +74,10 @@ export const pressure_model: Model = {
     const run = new ReclaimRun(pressure_of(o.shape), o.seed);
     const full = o.shape.endsWith('/full');
     if (full) run.fill();
+    // 6.1 keeps up to a twentieth of memory free, and kswapd as much again half (its HIGH marks).
+    let high = 0;
+    for (const zone of run.m.populated_zones) high += zone.watermark[WMARK_HIGH]!;
+    const free_when_full = Math.max(run.pages * FREE_WHEN_FULL, high);
     let samples = 0;
     let full_samples = 0;
     run.operations = 0;
@@ -69,9 +85,9 @@ export const pressure_model: Model = {
       run.step();
       samples++;
       const free = global_page_state(run.m, NR_FREE_PAGES);
-      if (free < run.pages * FREE_WHEN_FULL) full_samples++;
+      if (free < free_when_full) full_samples++;
       // The OOM killer may have taken a quarter of it.
-      if (full && free > 2 * run.pages * FREE_WHEN_FULL) run.fill();
+      if (full && free > 2 * free_when_full) run.fill();
       if (run.operations < next) continue;
       debug_vm(run.m);
       next = run.operations + o.check_every;

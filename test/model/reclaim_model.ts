@@ -9,8 +9,6 @@
 import assert from 'node:assert/strict';
 import { disk_mount, disk_of, disk_root } from '../../src/fs/disk/index.ts';
 import { O_RDWR, type OpenFile, type Vnode } from '../../src/fs/vfs.ts';
-import { compact_node } from '../../src/kernels/linux-2.6.35/compaction.ts';
-import { nodes_with_memory, set_max_huge_pages } from '../../src/kernels/linux-2.6.35/hugetlb.ts';
 import { is_job, type Job, run_job, settle } from '../../src/lib/kthread.ts';
 import { advance_clock, boot, type MachineConfig } from '../../src/machine.ts';
 import { MemoryBlockDevice } from '../../src/mm/block_device.ts';
@@ -41,6 +39,7 @@ import type { Machine } from '../../src/mm/mmzone.ts';
 import { swapon } from '../../src/mm/swap_state.ts';
 import { drop_pagecache } from '../../src/mm/truncate.ts';
 import { global_page_state, NR_FREE_PAGES } from '../../src/mm/vmstat.ts';
+import { compact_node, set_max_huge_pages } from '../helpers/kernels.ts';
 import type { Model, ModelOptions } from './model.ts';
 import { Random } from './random.ts';
 
@@ -61,6 +60,18 @@ const SHAPES: Record<string, Pressure> = {
   vanilla: { config: { memory: 64 * MIB, compaction: false }, swap: 4096, zone_reclaim: 0 },
   x86: { config: { memory: 72 * MIB, machine: 'x86' }, swap: 8192, zone_reclaim: 0 },
   nodes: { config: { memory: 136 * MIB, nodes: 2, cpus: 2 }, swap: 16384, zone_reclaim: 7 },
+  '6.1-swap': { config: { kernel: '6.1', memory: 64 * MIB }, swap: 16384, zone_reclaim: 0 },
+  '6.1-no-swap': { config: { kernel: '6.1', memory: 64 * MIB, cpus: 2 }, swap: 0, zone_reclaim: 0 },
+  '6.1-vanilla': {
+    config: { kernel: '6.1', memory: 64 * MIB, compaction: false },
+    swap: 4096,
+    zone_reclaim: 0,
+  },
+  '6.1-nodes': {
+    config: { kernel: '6.1', memory: 136 * MIB, nodes: 2, cpus: 2 },
+    swap: 16384,
+    zone_reclaim: 7,
+  },
 };
 
 const ROOT = { uid: 0, gid: 0, pid: 1 };
@@ -102,6 +113,7 @@ export class ReclaimRun {
   readonly random: Random;
   readonly root: Vnode;
   readonly pages: number;
+  private readonly free_at_boot: number;
   /** Pages that the processes hold together, about. */
   readonly target: number;
   processes: Process[] = [];
@@ -128,6 +140,7 @@ export class ReclaimRun {
     this.exact = shape.share !== undefined && shape.swap === 0;
     this.random = new Random(seed);
     this.pages = this.m.totalram_pages;
+    this.free_at_boot = global_page_state(this.m, NR_FREE_PAGES);
     this.target = Math.floor(this.pages * (shape.share ?? 0.75) + this.m.total_swap_pages * 0.9);
   }
 
@@ -416,7 +429,7 @@ export class ReclaimRun {
     }
     h.nr_overcommit_huge_pages = random.below(3);
     const count = random.one_in(3) ? 0 : random.below(this.pages >> 12);
-    const job = set_max_huge_pages(m, h, count, nodes_with_memory(m));
+    const job = set_max_huge_pages(m, h, count);
     if (this.jobs.length < 2 && random.one_in(2)) this.jobs.push(job);
     else run_job(job);
   }
@@ -465,7 +478,7 @@ export class ReclaimRun {
     }
     this.bury();
     for (const p of this.processes) do_exit(m, p.task, 0);
-    run_job(set_max_huge_pages(m, m.hstates[0]!, 0, nodes_with_memory(m)));
+    run_job(set_max_huge_pages(m, m.hstates[0]!, 0));
     assert.deepEqual([m.hstates[0]!.nr_huge_pages, m.hstates[0]!.resv_huge_pages], [0, 0]);
     run_job(advance_clock(m, 60_000));
     run_job(advance_clock(m, 60_000));
@@ -478,7 +491,9 @@ export class ReclaimRun {
     const cached = m.swapper_space.nrpages;
     assert.equal(m.nr_swap_pages + cached, m.total_swap_pages, 'swap slots leak');
     const free = global_page_state(m, NR_FREE_PAGES) + cached;
-    assert.ok(free > this.pages * 0.9, `only ${free} of ${this.pages} pages are free in the end`);
+    // 6.1 keeps more for itself from the start; what it had then it must nearly have again.
+    const least = Math.min(this.pages * 0.9, this.free_at_boot - this.pages * 0.02);
+    assert.ok(free > least, `only ${free} of ${this.pages} pages are free in the end`);
   }
 }
 

@@ -4,6 +4,11 @@
  */
 import assert from 'node:assert/strict';
 import { migrate_pages } from '../../src/kernels/linux-2.6.35/migrate.ts';
+import {
+  MIGRATE_SYNC,
+  migrate_pages as migrate_pages_6_1,
+  putback_movable_pages,
+} from '../../src/kernels/linux-6.1/migrate.ts';
 import { run_job } from '../../src/lib/kthread.ts';
 import { list_add_tail } from '../../src/lib/list.ts';
 import { boot, type MachineConfig } from '../../src/machine.ts';
@@ -67,6 +72,19 @@ export function migrate(m: Machine, pfns: number[], offlining = false): number {
     const item = (p.flags[pfn]! & (1 << 20)) !== 0 ? NR_ISOLATED_ANON : NR_ISOLATED_FILE;
     page_zone(m, pfn).vm_stat[item]!++;
     list_add_tail(p, pfn, head);
+  }
+  if (m.kernel.name === '6.1') {
+    const { err } = migrate_pages_6_1(
+      m,
+      head,
+      () => m.kernel.alloc_pages(m, GFP_HIGHUSER_MOVABLE, 0),
+      (_, __, pfn) => m.kernel.__free_pages(m, pfn, 0),
+      null,
+      MIGRATE_SYNC,
+    );
+    putback_movable_pages(m, head);
+    m.list_heads.give_back(head);
+    return err;
   }
   const rc = run_job(
     migrate_pages(m, head, () => m.kernel.alloc_pages(m, GFP_HIGHUSER_MOVABLE, 0), null, offlining),

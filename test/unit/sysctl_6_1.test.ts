@@ -172,6 +172,38 @@ test('the cases of a current kernel for the pool of 2 MiB pages', () => {
   assert.ok(checked > 40, `${checked} checked`);
 });
 
+/** Files of KSM that 6.1 does not have yet (reference 10.4). */
+const NEWER_KSM =
+  /\/(advisor_|smart_scan|general_profit|ksm_zero_pages|pages_scanned|pages_skipped)/;
+
+test('the cases of a current kernel for the files of KSM, and their values and modes', () => {
+  const m = machine();
+  let checked = 0;
+  for (const c of read_records('host-6.18/errno_sysfs_mm.jsonl') as Case[]) {
+    if (!c.path.includes('/mm/ksm/') || NEWER_KSM.test(c.path) || c.open !== undefined) continue;
+    const { row } = find_row(m, c.path);
+    const text = text_of(c.write);
+    if (row?.store === undefined || text.length === 0 || text.length > 4096) continue;
+    const expected = c.errno !== undefined ? -ERRNO[c.errno]! : c.ret!;
+    const label = `${c.path} ${JSON.stringify(text.slice(0, 60))}`;
+    assert.equal(write(m, c.path, text, c.offset ?? 0), expected, label);
+    if (c.after !== undefined) {
+      assert.equal(cat(m, c.path), c.after, label);
+      write(m, c.path, c.before!);
+    }
+    checked++;
+  }
+  assert.ok(checked > 130, `${checked} checked`);
+  const fresh = machine();
+  const rows = fresh.kernel.files.filter((row) => row.path.startsWith('/sys/kernel/mm/ksm/'));
+  const ours = rows.map((row) => {
+    const value = JSON.stringify(cat(fresh, row.path));
+    return `0${row.mode.toString(8)} f ${row.path} size=4096 ${value}`;
+  });
+  const recorded = read_lines('host-6.18/ksm_tree.txt').slice(1);
+  assert.deepEqual(ours.sort(), recorded.filter((line) => !NEWER_KSM.test(line)).sort());
+});
+
 test('every entry of a booted 6.1 has its recorded value', () => {
   const m = machine();
   const values = read_lines('debian-6.1/verbatim/sys-vm.values');

@@ -6,15 +6,16 @@
  * anything, so uptime, stat and loadavg show idle time alone, no interrupts, no load.
  */
 import { proc_page_files } from '../../fs/proc/page.ts';
+import { ksm_files } from '../../fs/sysfs/ksm.ts';
 import { trace_files } from '../../fs/tracefs/trace_files.ts';
 import type { FileRow } from '../../lib/file_row.ts';
+import { strict_strtoul } from '../../lib/kstrto.ts';
 import type { SeqFile } from '../../lib/seq_file.ts';
 import type { Machine } from '../../mm/mmzone.ts';
 import { get_slabinfo } from '../../mm/slub.ts';
 import { global_page_state, NR_KERNEL_STACK } from '../../mm/vmstat.ts';
 import { hugepage_files } from './hugetlb_files.ts';
 import { iomem_files } from './iomem.ts';
-import { ksm_files } from './ksm.ts';
 import { meminfo_files, pages_kb } from './meminfo.ts';
 import { node_files } from './node.ts';
 import { ipc_sysctl_files, sysctl_files } from './sysctl.ts';
@@ -133,6 +134,6 @@ export const files_2_6_35: readonly FileRow<Machine>[] = [
   ...ipc_sysctl_files,
   ...node_files,
   ...hugepage_files,
-  ...ksm_files,
+  ...ksm_files((text) => strict_strtoul(text, 10)),
   ...trace_files(trace_2_6_35),
 ];

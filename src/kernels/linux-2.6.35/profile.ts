@@ -3,10 +3,10 @@
  */
 
 import { ksm_ops } from '../../mm/ksm.ts';
+import { ksmd_tick } from '../../mm/ksmd.ts';
 import type { KernelProfile } from '../../mm/mmzone.ts';
 import { files_2_6_35 } from './files.ts';
 import { hugetlb_ops } from './hugetlb.ts';
-import { ksmd_tick } from './ksm.ts';
 import { kswapd_tick } from './kswapd.ts';
 import { alloc_pages } from './page_alloc.ts';
 import { proc_pid } from './proc_pid.ts';

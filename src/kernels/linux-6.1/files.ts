@@ -14,6 +14,7 @@ import { get_slabinfo } from '../../mm/slub.ts';
 import { global_page_state, NR_KERNEL_STACK } from '../../mm/vmstat.ts';
 import { transparent_hugepage_files } from './huge_memory_files.ts';
 import { hugepage_files, node_hugepage_files } from './hugetlb_files.ts';
+import { ksm_files_6_1 } from './ksm.ts';
 import { meminfo_files, pages_kb } from './meminfo.ts';
 import { node_files } from './node.ts';
 import { ipc_sysctl_files, sysctl_files } from './sysctl.ts';
@@ -138,5 +139,6 @@ export const files_6_1: readonly FileRow<Machine>[] = [
   ...node_hugepage_files,
   ...hugepage_files,
   ...transparent_hugepage_files,
+  ...ksm_files_6_1,
   ...trace_files(trace_6_1),
 ];

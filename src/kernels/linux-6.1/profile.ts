@@ -1,6 +1,8 @@
 /**
  * Linux 6.1 as a table: what the shared mechanics ask of the kernel that runs.
  */
+import { ksm_ops } from '../../mm/ksm.ts';
+import { ksmd_tick } from '../../mm/ksmd.ts';
 import type { KernelProfile } from '../../mm/mmzone.ts';
 import { files_6_1 } from './files.ts';
 import { thp_ops } from './huge_memory.ts';
@@ -46,6 +48,8 @@ export const linux_6_1: KernelProfile = {
   kcompactd_tick,
   khugepaged_tick,
   thp: thp_ops,
+  ksmd_tick,
+  ksm: ksm_ops,
   hugetlb: hugetlb_ops,
   files: files_6_1,
   file_directories: [proc_pid],
