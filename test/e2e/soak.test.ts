@@ -59,7 +59,9 @@ for (const kernel of ['2.6.35', '6.1']) {
     assert.ok(count('compactions') > 3, out);
     assert.ok(pagesMoved(out) > 1000, out);
     assert.ok(count('pswpout') > 1000 && count('pswpin') > 1000, out);
-    assert.ok(count('htlb_buddy_alloc_success') > 2, out);
+    // Without lumpy reclaim 6.1 may find no huge page in memory as full as this, but it must try.
+    const tried = kernel === '6.1' ? count('htlb_buddy_alloc_fail') : 0;
+    assert.ok(count('htlb_buddy_alloc_success') + tried > 2, out);
     const steals = [...out.matchAll(/^(pgsteal_\w+|\w*inodesteal) (\d+)$/gm)];
     // 6.1 counts each page by who took it and by what it held.
     const counted =
