@@ -266,6 +266,8 @@ export function probability_text(p: number): string {
   return `p = ${p.toFixed(p < 0.1 ? 3 : 2)}`;
 }
 
+const FEW_SEEDS = 'Fewer than four seeds: whether the configurations differ cannot be told.';
+
 /** Whether two samples differ, in words; the test is statistics.ts's. */
 function difference_text(what: string, a: readonly number[], b: readonly number[]): string {
   const p = rank_sum(a, b);
@@ -316,7 +318,7 @@ export function group_table(group: Group): GroupTable {
   if (Math.min(vanilla.length, compaction.length) >= 4) {
     const got = (runs: readonly Run[]): number[] => runs.map((r) => r.got);
     remarks.push(difference_text('huge pages', got(vanilla), got(compaction)));
-  }
+  } else remarks.push(FEW_SEEDS);
   const columns = ['', 'huge pages', 'attempted', 'percent', ...COLUMNS.map(([t]) => t), 'runs'];
   return { name, columns, rows, verdicts, remarks };
 }
@@ -351,7 +353,7 @@ function ordinary_table(group: Group): Omit<GroupTable, 'name' | 'verdicts'> {
     runs.map((r) => r.steps.reduce((sum, step) => sum + step.ms, 0));
   if (Math.min(vanilla.length, compaction.length) >= 4) {
     remarks.push(difference_text('total costs', time(vanilla), time(compaction)));
-  }
+  } else remarks.push(FEW_SEEDS);
   if (vanilla.length > 0 && compaction.length > 0) {
     remarks.push(
       `With the same seed both configurations did exactly the same in ${equal} of ${vanilla.length} runs.`,

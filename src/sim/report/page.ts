@@ -14,6 +14,7 @@ import {
   group_table,
   groups_of,
   judge_machines,
+  reference_of,
   type Verdict,
   verdict_number,
 } from '../experiment_tables.ts';
@@ -143,19 +144,15 @@ function head(
     ['Figures met', `${met} of ${verdicts.length}`],
     ['Runs', String(runs.length)],
     ['Seeds', ranges(seeds)],
-    ['Machines', machines.join(', ')],
+    ['Machines', String(machines.length)],
   ];
-  const links = parts.map(
-    ({ group }) =>
-      `<li><a href="#${group_id(group.cell)}">${TITLES[group.cell.experiment]}, ${group_title(group.cell)}</a></li>`,
-  );
   return (
     '<header><h1>Memory compaction, measured again</h1>' +
     '<p class="lead">Linux 2.6.35 on emulated machines, without compaction (vanilla) and with it: ' +
     `${names.map((n) => TITLES[n].toLowerCase()).join(', ')}. Our figures stand beside the published or recorded ones.</p>` +
     `<dl class="tiles">${tiles.map(([name, value]) => `<div><dt>${name}</dt><dd>${escape_html(value)}</dd></div>`).join('')}</dl>` +
     `<p>All of this page comes from one command:</p><pre><code>${escape_html(command)}</code></pre>` +
-    `<nav aria-label="Parts of this report"><ul>${links.join('')}</ul></nav></header>`
+    `<nav aria-label="Parts of this report">${overview(parts)}</nav></header>`
   );
 }
 
@@ -189,6 +186,38 @@ function foot(): string {
   );
 }
 
+/** A row for each group: what both configurations gave, ours and theirs, and how much of it is met. */
+function overview(parts: readonly { readonly group: Group; readonly table: GroupTable }[]): string {
+  const rows = parts.map(({ group, table }) => {
+    const { cell } = group;
+    const values = [group.vanilla, group.compaction].flatMap((runs) => {
+      if (runs.length === 0) return ['-', '-'];
+      if (cell.experiment === 'no-regression') {
+        const times = runs.map((r) => r.steps.reduce((sum, step) => sum + step.ms, 0));
+        return [`${mean(times).toFixed(0)} ms`, '-'];
+      }
+      const theirs = reference_of(runs[0]!.cell);
+      const percent = cell.experiment === 'hugepages-under-load';
+      const value = (got: readonly number[], attempted: number): string =>
+        percent ? `${((mean(got) * 100) / attempted).toFixed(1)} %` : mean(got).toFixed(0);
+      return [
+        value(
+          runs.map((r) => r.got),
+          runs[0]!.attempted,
+        ),
+        theirs === undefined ? '-' : value(theirs.got, theirs.attempted),
+      ];
+    });
+    const met = table.verdicts.filter((v) => v.met).length;
+    const all = table.verdicts.length;
+    const kind = met === all ? 'met' : 'unmet';
+    const name = `<a href="#${group_id(cell)}">${TITLES[cell.experiment]}, ${short_title(cell)}</a>`;
+    return { cells: [name, `<span class="${kind}">${met} of ${all}</span>`, ...values] };
+  });
+  const columns = ['Experiment', 'figures met', 'vanilla', 'theirs', 'compaction', 'theirs'];
+  return `<div class="group">${html_table('All results: huge pages, or percent of the attempts, or time', columns, rows)}</div>`;
+}
+
 /** 1, 2, 3, 7 as "1-3, 7". */
 function ranges(values: readonly number[]): string {
   const parts: string[] = [];
@@ -208,6 +237,10 @@ function group_id(cell: Cell): string {
 function group_title(cell: Cell): string {
   if (cell.experiment === 'no-regression') return cell.machine;
   return `${cell.machine}, ${SETUP_TEXT[cell.setup]}`;
+}
+
+function short_title(cell: Cell): string {
+  return cell.experiment === 'no-regression' ? cell.machine : `${cell.machine}, ${cell.setup}`;
 }
 
 function group_section(group: Group, table: GroupTable): string {

@@ -51,12 +51,6 @@ pre {
 .tiles div { background: var(--panel); border: 1px solid var(--line); border-radius: 12px; padding: 14px 16px; }
 .tiles dt { color: var(--soft); font-size: 0.875rem; }
 .tiles dd { margin: 0; font-size: 1.6rem; font-weight: 650; letter-spacing: -0.02em; font-variant-numeric: tabular-nums; }
-nav ul { display: flex; flex-wrap: wrap; gap: 8px; list-style: none; padding: 0; margin: 0 0 8px; }
-nav a {
-  display: inline-block; border: 1px solid var(--line); background: var(--panel); border-radius: 16px; padding: 4px 12px;
-  text-decoration: none; font-size: 0.9rem;
-}
-nav a:hover { border-color: var(--accent); }
 .group { background: var(--panel); border: 1px solid var(--line); border-radius: 16px; padding: 24px; margin: 24px 0; }
 .scroll {
   overflow-x: auto; margin: 12px 0;
@@ -118,5 +112,5 @@ footer { color: var(--soft); font-size: 0.9rem; padding-top: 32px; padding-botto
   h2 { margin-top: 44px; }
   th, td { padding: 6px 8px; }
 }
-@media print { .group { break-inside: avoid-page; border: none; padding: 0; } nav { display: none; } }
+@media print { .group { break-inside: avoid-page; border: none; padding: 0; } }
 `;
