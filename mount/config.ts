@@ -13,6 +13,8 @@ export interface MountOptions {
   readonly numa: boolean;
   /** Bytes of a page: 65536 only on ppc64. */
   readonly pageSize: number;
+  /** Bytes of a second size of huge pages: 1 GiB. */
+  readonly hugepagesz?: number;
   /** Bytes of swap; none by default. */
   readonly swap?: number;
   readonly cpus?: number;
@@ -50,6 +52,13 @@ export function parseCount(text: string): number {
 export function parsePageSize(text: string): number {
   const size = parseSize(text);
   if (size !== 4096 && size !== 65536) throw new InvalidArgumentError('Choose 4K or 64K.');
+  return size;
+}
+
+/** A further size of huge pages, as the boot parameter of this name takes it: 1G. */
+export function parseHugePageSize(text: string): number {
+  const size = parseSize(text);
+  if (size !== 2 ** 30) throw new InvalidArgumentError('Choose 1G; 2M is always there.');
   return size;
 }
 

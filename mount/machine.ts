@@ -50,6 +50,7 @@ export function bootMachine(options: MountOptions, disk: HostDisk): ServedMachin
       // A machine that never has NUMA says so itself.
       ...(options.numa ? {} : { numa: false }),
       page_size: options.pageSize,
+      gbpages: options.hugepagesz !== undefined,
       ...(options.swap === undefined ? {} : { swap: options.swap }),
       ...(options.cpus === undefined ? {} : { cpus: options.cpus }),
       ...(options.seed === undefined ? {} : { seed: options.seed }),

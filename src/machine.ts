@@ -64,6 +64,8 @@ export interface MachineConfig {
   seed?: number;
   /** ppc64 only: 4096 or 65536. */
   page_size?: number;
+  /** Huge pages of 1 GiB beside those of 2 MiB, as hugepagesz=1G does (2.6.35 on x86_64). */
+  gbpages?: boolean;
   /** Bytes of the swap area, its header page included; 0: no swap. */
   swap?: number;
   /** What swap is written to, of swap_device_bytes; without one it lies in the program's memory. */
@@ -122,6 +124,7 @@ export function resolve_config(
     seed: config.seed ?? 1,
     page_size: config.page_size ?? 4096,
     swap: config.swap ?? 0,
+    gbpages: config.gbpages ?? false,
     boot_time_ms: config.boot_time_ms ?? 0,
     uid: config.uid ?? 0,
     gid: config.gid ?? 0,
@@ -155,6 +158,9 @@ export function resolve_config(
   if (c.swap !== 0 && (c.swap < 2 * c.page_size || c.swap > 2 ** 40)) {
     throw new RangeError('swap must be from two pages to 1T');
   }
+  if (c.gbpages && (machine !== 'x86_64' || c.kernel !== '2.6.35')) {
+    throw new RangeError('huge pages of 1G need kernel 2.6.35 on machine x86_64');
+  }
   if (machine === 'x86' && numa) throw new RangeError('an x86 machine has no NUMA');
   if (c.nodes > 1 && !numa) {
     throw new RangeError(`more than one node needs a kernel with NUMA (machine ${machine})`);
@@ -177,7 +183,8 @@ export function boot(config: MachineConfig = {}): Machine {
   };
   const kernel = KERNELS[c.kernel];
   const any_shape = machine_shape(c.machine, arch);
-  const shape = kernel.kernel_shape?.(any_shape) ?? any_shape;
+  const kernels_shape = kernel.kernel_shape?.(any_shape) ?? any_shape;
+  const shape = c.gbpages ? { ...kernels_shape, gbpages: true } : kernels_shape;
   const ram = ram_ranges(c.machine, arch);
   const borders = node_borders(ram, c.nodes, shape.page_shift);
   const m = assemble_machine({

@@ -280,7 +280,8 @@ class KernfsOpen implements OpenFile {
     const { path, root } = this.file;
     const { faults } = root.m;
     if (faults.nodes.length > 0) faults.note_read(path);
-    if (faults.nodes.length + faults.values.length === 0 || !faults.changes(path)) return bytes;
+    const none = faults.nodes.length + faults.values.length + faults.texts.length === 0;
+    if (none || !faults.changes(path)) return bytes;
     return new SeqFile().puts(faults.change(path, text_of(bytes))).bytes();
   }
 

@@ -29,6 +29,11 @@ export interface NodeFault {
   after: number;
 }
 
+export interface ShownText {
+  path: string;
+  text: string;
+}
+
 export interface PinnedValue {
   path: string;
   key: string;
@@ -48,6 +53,7 @@ export class Faults {
   files: FileFault[] = [];
   nodes: NodeFault[] = [];
   values: PinnedValue[] = [];
+  texts: ShownText[] = [];
 
   /** What a call on a file is answered with instead: a negative errno, or 0. Counts the call. */
   answer(path: string, op: FaultOp): number {
@@ -104,12 +110,13 @@ export class Faults {
   /** Whether a file's text is not shown as it is. */
   changes(path: string): boolean {
     if (this.values.some((pinned) => pinned.path === path)) return true;
+    if (this.texts.some((shown) => shown.path === path)) return true;
     return this.nodes.some((fault) => fault.after <= 0) && NODE_LISTS.test(path);
   }
 
   /** The text that a file shows. */
   change(path: string, text: string): string {
-    let shown = text;
+    let shown = this.texts.find((other) => other.path === path)?.text ?? text;
     for (const pinned of this.values) {
       if (pinned.path === path) shown = pin(shown, pinned.key, pinned.value);
     }

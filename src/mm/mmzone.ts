@@ -75,6 +75,8 @@ export interface Shape {
   readonly nr_cpus: number;
   /** Built with NUMA: node files, numa counters, zonelists by distance. */
   readonly numa: boolean;
+  /** Booted with hugepagesz=1G on a processor that has such pages: a second pool, empty. */
+  readonly gbpages?: boolean;
   /** Built with COMPACTION: the series' files and counters exist. */
   readonly compaction: boolean;
 }

@@ -8,6 +8,7 @@
  *   fault/file   PATH [open|read|write] ERRNO|delay=MS [after=N] [count=N]
  *   fault/node   N [after=READS]               the node goes away, after so many reads of its files
  *   fault/value  PATH KEY=NUMBER …             what a file shows, whatever is the case
+ *   fault/text   PATH, and in further lines    all that a file shows
  * Differs from anything in Linux: these files are ours.
  */
 import { EINVAL, errno_name, errno_of } from '../lib/errno.ts';
@@ -170,6 +171,24 @@ const FAULT_FILES: readonly FaultFile[] = [
   },
 ];
 
+/** A path in the first line, and the text that this file shows from now on; PATH off, off. */
+function store_text(m: Machine, text: string): number {
+  const { faults } = m;
+  const end = text.indexOf('\n');
+  const [path = '', word, ...more] = (end < 0 ? text : text.slice(0, end)).trim().split(/\s+/);
+  if (path === 'off' && word === undefined) {
+    faults.texts = [];
+    return text.length;
+  }
+  const off = word === 'off';
+  const shown = end < 0 ? '' : text.slice(end + 1);
+  if (!path.startsWith('/') || more.length > 0 || (word !== undefined && !off)) return -EINVAL;
+  if (off ? shown !== '' : shown === '') return -EINVAL;
+  faults.texts = faults.texts.filter((other) => other.path !== path);
+  if (!off) faults.texts.push({ path, text: shown });
+  return text.length;
+}
+
 function store(kind: FaultFile, m: Machine, text: string): number {
   for (const line of text.split('\n')) {
     const words = line.trim().split(/\s+/);
@@ -207,6 +226,15 @@ export const test_files: readonly FileRow<Machine>[] = [
       return text.length;
     },
     doc: 'writes to virtual files, a JSON object a line; writing forgets them',
+  },
+  {
+    path: `${DIR}/fault/text`,
+    mode: 0o600,
+    show(seq, m) {
+      for (const { path, text } of m.faults.texts) seq.puts(`${path}\n${text}`);
+    },
+    store: store_text,
+    doc: 'tests: PATH in a line, then all that the file shows; off',
   },
   ...FAULT_FILES.map(
     (kind): FileRow<Machine> => ({

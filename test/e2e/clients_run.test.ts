@@ -5,15 +5,16 @@
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, cpSync, existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { mounts } from '../../mount/mountinfo.ts';
 import { packageRoot } from '../../mount/native.ts';
+import { exporting } from '../helpers/client_rows/monitoring.ts';
 import { Client, cannotBe, EVERYBODY, missing, numbers, WRITES } from '../helpers/clients.ts';
 import { hostState, hostUnchanged } from '../helpers/host_state.ts';
-import { MAIN, notRoot, pageblock } from '../helpers/mounts.ts';
+import { MAIN, notRoot, pageblock, tempDir } from '../helpers/mounts.ts';
 import { run, sh } from '../helpers/processes.ts';
 
 const options = { skip: missing(), timeout: 120_000 };
@@ -216,49 +217,75 @@ it('changes nothing on the host, not even when the server is killed', asRoot, as
   assert.equal((await holder()).status, 1);
 });
 
-it('is the reference state', {
-  skip: missing('hugeadm', 'free', 'vmstat', 'numastat', 'numactl', 'sar'),
-  timeout: 120_000,
-}, async (t) => {
-  const config = join(packageRoot(), 'examples/reference.machine');
-  const client = await Client.mount(t, EVERYBODY[0]!, ['--config', config]);
-  const row = async (line: number, ...command: string[]) =>
-    numbers((await client.out(...command)).split('\n')[line]);
-  assert.deepEqual(await row(1, 'hugeadm', '--pool-list'), [2097152, 40, 48, 56]);
-  const { stdout } = await client.run('hugeadm', '--explain');
-  assert.match(stdout, /^Total System Memory: 4007 MB$/m);
-  const zones = (await client.read('proc/zoneinfo')).match(/^Node /gm)!.length;
-  assert.match(stdout, new RegExp(`min_free_kbytes value of ${11 * 2048 * zones}$`, 'm'));
-  assert.match(stdout, /kernel\.shmmax = 117440512$/m);
+for (const who of EVERYBODY) {
+  it(`is the reference state, as ${who}`, {
+    skip: missing('hugeadm', 'free', 'vmstat', 'numastat', 'numactl', 'sar') || cannotBe(who),
+    timeout: 120_000,
+  }, async (t) => {
+    const config = join(packageRoot(), 'examples/reference.machine');
+    // An ordinary user may not be let into the checkout.
+    const copy = tempDir(t);
+    for (const name of ['machine', 'zoneinfo', 'buddyinfo']) {
+      cpSync(config.replace(/machine$/, name), join(copy, `reference.${name}`));
+    }
+    chmodSync(copy, 0o755);
+    const client = await Client.mount(t, who, ['--config', join(copy, 'reference.machine')]);
+    client.openShell(t);
+    const row = async (line: number, ...command: string[]) =>
+      numbers((await client.out(...command)).split('\n')[line]);
+    const pools = await client.out('hugeadm', '--pool-list');
+    assert.deepEqual(pools.split('\n').slice(1, 3).map(numbers), [
+      [2097152, 40, 48, 56],
+      [1073741824, 0, 0, 0],
+    ]);
+    assert.match(pools, /^ +2097152 .*\*$/m);
+    const { stdout } = await client.run('hugeadm', '--explain');
+    assert.match(stdout, /^Total System Memory: 4007 MB$/m);
+    assert.match(
+      stdout,
+      /^in the system which minimally requires a min_free_kbytes value of 180224$/m,
+    );
+    assert.match(stdout, /kernel\.shmmax = 117440512$/m);
 
-  await client.out('hugeadm', '--pool-pages-max', 'DEFAULT:8G');
-  assert.deepEqual(await client.writes(), [
-    ['/proc/sys/vm/nr_overcommit_hugepages', '4056'],
-    ['/proc/sys/vm/nr_hugepages', '40'],
-  ]);
-  await client.write('proc/sys/vm/nr_overcommit_hugepages', '16\n');
-  await client.writes();
-  await client.run('hugeadm', '--pool-pages-min', 'DEFAULT:64M');
-  assert.deepEqual((await client.writes()).slice(0, 2), [
-    ['/proc/sys/vm/nr_overcommit_hugepages', '24'],
-    ['/proc/sys/vm/nr_hugepages', '32'],
-  ]);
+    await client.writes();
+    await client.out('hugeadm', '--pool-pages-max', 'DEFAULT:8G');
+    assert.deepEqual(await client.writes(), [
+      ['/proc/sys/vm/nr_overcommit_hugepages', '4056'],
+      ['/proc/sys/vm/nr_hugepages', '40'],
+    ]);
+    await client.write('proc/sys/vm/nr_overcommit_hugepages', '16\n');
+    await client.writes();
+    await client.run('hugeadm', '--pool-pages-min', 'DEFAULT:64M');
+    assert.deepEqual((await client.writes()).slice(0, 2), [
+      ['/proc/sys/vm/nr_overcommit_hugepages', '24'],
+      ['/proc/sys/vm/nr_hugepages', '32'],
+    ]);
+    await client.out('hugeadm', '--set-recommended-min_free_kbytes');
+    assert.deepEqual(await client.writes(), [['/proc/sys/vm/min_free_kbytes', '180224']]);
 
-  assert.deepEqual(await row(1, 'free', '-k'), [4103360, 830304, 2349056, 12000, 1060000, 3273056]);
-  assert.deepEqual(await row(2, 'free', '-k'), [2097152, 16384, 2080768]);
-  assert.deepEqual((await row(2, 'vmstat')).slice(2, 6), [16384, 2349056, 20000, 1040000]);
-  const numastat = await client.out('numastat', '-m');
-  assert.match(numastat, /^MemTotal +2007\.19 +2000\.00 +4007\.19$/m);
-  assert.match(numastat, /^HugePages_Total +56\.00 +40\.00 +96\.00$/m);
-  const hardware = await client.out('numactl', '-H');
-  assert.match(hardware, /^node 0 size: 2007 MB$/m);
-  assert.match(hardware, /^node 1 size: 2000 MB$/m);
-  const average = async (...args: string[]) =>
-    numbers(/^Average: +(.*)$/m.exec(await client.out('sar', ...args, '1', '1'))![1]);
-  assert.deepEqual(await average('-H'), [81920, 16384, 16.67, 10240, 16384]);
-  const memory = await average('-r', 'ALL');
-  assert.deepEqual([memory[2], memory[3], memory[6], memory[7]], [658304, 16.04, 300000, 4.84]);
-});
+    const used = [4103360, 830304, 2349056, 12000, 1060000, 3273056];
+    assert.deepEqual(await row(1, 'free', '-k'), used);
+    assert.deepEqual(await row(2, 'free', '-k'), [2097152, 16384, 2080768]);
+    assert.deepEqual((await row(2, 'vmstat')).slice(2, 6), [16384, 2349056, 20000, 1040000]);
+    const numastat = await client.out('numastat', '-m');
+    assert.match(numastat, /^MemTotal +2007\.19 +2000\.00 +4007\.19$/m);
+    assert.match(numastat, /^HugePages_Total +56\.00 +40\.00 +96\.00$/m);
+    const hardware = await client.out('numactl', '-H');
+    assert.match(hardware, /^node 0 size: 2007 MB$/m);
+    assert.match(hardware, /^node 1 size: 2000 MB$/m);
+    const average = async (...args: string[]) =>
+      numbers(/^Average: +(.*)$/m.exec(await client.out('sar', ...args, '1', '1'))![1]);
+    assert.deepEqual(await average('-H'), [81920, 16384, 16.67, 10240, 16384]);
+    const memory = await average('-r', 'ALL');
+    assert.deepEqual([memory[2], memory[3], memory[6], memory[7]], [658304, 16.04, 300000, 4.84]);
+    if (missing('prometheus-node-exporter') === false) {
+      await exporting(client, async (text) => {
+        assert.match(text, /^node_buddyinfo_blocks\{node="0",size="10",zone="DMA32"\} 300$/m);
+        assert.match(text, /^node_memory_MemTotal_bytes 4\.20184064e\+09$/m);
+      });
+    }
+  });
+}
 
 it('--fault and --config: what is wrong with them', options, async (t) => {
   const client = await Client.mount(t, EVERYBODY[0]!, [
@@ -285,6 +312,9 @@ it('--fault and --config: what is wrong with them', options, async (t) => {
   await refused('memory = lots\n', /^pageblock: .*machine:1: A size such as 512M or 2G is needed/);
   await refused('# x\nfoo = 1\n', /machine:2: mount has no option foo\n$/);
   await refused('nonsense\n', /machine:1: a line is /);
+  await refused('memory < file\n', /machine:1: a line is /);
+  await refused('/proc/meminfo < none\n', /machine:1: cannot read .*none \(ENOENT\): /);
+  await refused('/proc/none < machine\n', /machine:1: \/proc\/none refused .*\(ENOENT\)/);
   await refused('/proc/sys/vm/swappiness = 900', /machine:1: .*refused '900' \(EINVAL\)/);
   await refused('/proc/none = 900', /machine:1: .*\(ENOENT\)/);
   const fault = await client.pageblock(['mount', at, '--fault', 'pool lots']);

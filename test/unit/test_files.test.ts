@@ -134,6 +134,28 @@ describe('faults', () => {
     assert.equal(tree.write(`${DEBUG}/fault/pool`, 'many'), -22);
   });
 
+  it('text: all that a file shows, with numbers pinned on top', () => {
+    const tree = new Tree();
+    const text = 'Node 0, zone      DMA\n  pages free     1\n';
+    assert.ok(tree.write(`${DEBUG}/fault/text`, `/proc/zoneinfo\n${text}`) > 0);
+    assert.equal(tree.read('/proc/zoneinfo'), text);
+    assert.equal(tree.read(`${DEBUG}/fault/text`), `/proc/zoneinfo\n${text}`);
+    assert.ok(tree.write(`${DEBUG}/fault/text`, '/proc/meminfo\nMemFree: 5 kB\n') > 0);
+    assert.ok(tree.write(`${DEBUG}/fault/value`, '/proc/meminfo MemFree=7') > 0);
+    assert.equal(tree.read('/proc/meminfo'), 'MemFree: 7 kB\n');
+    assert.ok(tree.write(`${DEBUG}/fault/text`, '/proc/zoneinfo off') > 0);
+    assert.match(tree.read('/proc/zoneinfo') as string, /nr_free_pages/);
+    assert.equal(
+      new Tree(load_machine(save_machine(tree.m))).read('/proc/meminfo'),
+      'MemFree: 7 kB\n',
+    );
+    assert.ok(tree.write(`${DEBUG}/fault/text`, 'off\n') > 0);
+    assert.equal(tree.read(`${DEBUG}/fault/text`), '');
+    for (const wrong of ['x\ny', '/proc/meminfo', '/proc/meminfo more\ny', '']) {
+      assert.equal(tree.write(`${DEBUG}/fault/text`, wrong), -22, wrong);
+    }
+  });
+
   it('file: errors at open, read and write, counted', () => {
     const tree = new Tree();
     const fault = (line: string) => tree.write(`${DEBUG}/fault/file`, line + '\n');

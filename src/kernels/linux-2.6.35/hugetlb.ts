@@ -8,7 +8,8 @@
  * that they came from stay unmovable after they went back.
  * Between two pages other work runs, kswapd first of all, as it does on a machine with one CPU when
  * the growing task has used up its time.
- * Linux: mm/hugetlb.c; what address spaces do with the pages is in src/mm/hugetlb.ts.
+ * Linux: mm/hugetlb.c; what address spaces do with the pages is in src/mm/hugetlb.ts. Differs: pages
+ * larger than any block cannot be set aside at boot, so their pools stay empty.
  */
 import { BUG_ON } from '../../lib/bug.ts';
 import { ENOMEM } from '../../lib/errno.ts';
@@ -52,7 +53,8 @@ const SIZES_KB: Record<string, readonly number[]> = {
 export function hugetlb_init(m: Machine): void {
   const { page_shift } = m.shape;
   const sizes = SIZES_KB[m.shape.machine] ?? [2048];
-  for (const kb of sizes) {
+  // Larger than any block: only boot memory could fill it, and none is set aside.
+  for (const kb of m.shape.gbpages ? [...sizes, 2 ** 20] : sizes) {
     const order = Math.log2(kb) + 10 - page_shift;
     if (order > 0) m.hstates.push(new Hstate(order, page_shift, m.nodes.length));
   }

@@ -17,7 +17,7 @@ import type { nid_t } from '../../mm/page.ts';
 import { nodes_with_memory, set_max_huge_pages } from './hugetlb.ts';
 
 /** All sizes that some machine has (hugetlb.ts: SIZES_KB), in the order of their directories. */
-const SIZES = [64, 2048, 16384, 16777216];
+const SIZES = [64, 2048, 16384, 1048576, 16777216];
 
 function hstate_of(m: Machine, size_kb: number): Hstate | undefined {
   return m.hstates.find((h) => h.size_kb === size_kb);

@@ -18,7 +18,7 @@ const vmstatOf = async (client: Client): Promise<Record<string, number>> => {
 };
 
 /** The exporter runs while `use` looks at what it tells. */
-async function exporting<T>(client: Client, use: (text: string) => Promise<T>): Promise<T> {
+export async function exporting<T>(client: Client, use: (text: string) => Promise<T>): Promise<T> {
   const port = 19000 + (process.pid % 4000) * 4 + PORTS.indexOf(`${client.kernel} ${client.who}`);
   const script =
     `prometheus-node-exporter --path.procfs=${client.mnt}/proc --path.sysfs=${client.mnt}/sys ` +
