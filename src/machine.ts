@@ -104,8 +104,8 @@ const KERNELS: Record<KernelName, BootKernel> = {
 const MIB = 2 ** 20;
 const MAX_NODES = 64;
 const MAX_CPUS = 64;
-/** Frames that x86-64's zone 0 does without. */
-const DMA_RESERVE = 98;
+/** Frames that x86-64's zone 0 does without: firmware, trampoline; page tables come on top. */
+const DMA_RESERVE = 97;
 
 /** A configuration with every choice made; throws RangeError with one line on what cannot be. */
 export function resolve_config(
@@ -187,10 +187,12 @@ export function boot(config: MachineConfig = {}): Machine {
   const shape = c.gbpages ? { ...kernels_shape, gbpages: true } : kernels_shape;
   const ram = ram_ranges(c.machine, arch);
   const borders = node_borders(ram, c.nodes, shape.page_shift);
+  // As recorded on 2.6.35; the recorded 6.1 has one page.
+  const tables = kernel.profile.name === '2.6.35' ? direct_map_pages(ram) : 1;
   const m = assemble_machine({
     shape,
     kernel: kernel.profile,
-    zones: zone_layouts(shape, ram, borders),
+    zones: zone_layouts(shape, ram, borders, tables),
     nr_nodes: c.nodes,
     seed: c.seed,
     boot_time_ms: c.boot_time_ms,
@@ -199,7 +201,7 @@ export function boot(config: MachineConfig = {}): Machine {
     m.nodes[nid]!.node_present_pages = ram_between(ram, borders[nid]!, borders[nid + 1]!);
   }
   mark_sections(m, ram);
-  const reserved = boot_reservations(m, borders);
+  const reserved = boot_reservations(m, borders, tables);
   const free = subtract(ram, reserved);
   reserve_the_rest(m, free);
   // Until init the per-CPU lists are the boot pagesets: every page goes straight through them.
@@ -236,18 +238,38 @@ function ram_between(ram: readonly PfnRange[], start: number, end: number): numb
 
 /**
  * What a zone has of `frames` frames of RAM among `spanned`: the memmap is deducted, even where it
- * lies elsewhere, and from zone 0 what was taken before (page_alloc.c: free_area_init_core).
+ * lies elsewhere, and from zone 0 what was taken before, page tables among it (page_alloc.c:
+ * free_area_init_core).
  */
 export function zone_present_pages(
   shape: Shape,
   zone_idx: number,
   spanned: number,
   frames: number,
+  tables: number,
 ): number {
   const memmap = Math.ceil((spanned * shape.sizeof_struct_page) / 2 ** shape.page_shift);
   const present = Math.max(0, frames - memmap);
-  // dma_reserve: what the firmware and the boot code took below 16 MiB (recorded: 98 pages, C4).
-  return zone_idx === 0 && shape.machine === 'x86_64' ? present - DMA_RESERVE : present;
+  // dma_reserve: what the firmware and the boot code took below 16 MiB (recorded: 98 or 99 pages, C4).
+  if (zone_idx === 0 && shape.machine === 'x86_64') return present - DMA_RESERVE - tables;
+  return present;
+}
+
+/**
+ * Pages of tables for the kernel's mapping of RAM on x86-64: the first GiB has its own, each further
+ * one takes a page, each 512 GiB one more, and so does a piece that is no whole 2 MiB
+ * (init.c: init_memory_mapping).
+ */
+function direct_map_pages(ram: readonly PfnRange[]): number {
+  const gib = 2 ** 18;
+  let pages = 0;
+  for (const { start, end } of ram) {
+    if (start < 0x100) continue;
+    const from = Math.max(gib, Math.floor(start / gib) * gib);
+    pages += Math.max(0, Math.ceil((end - from) / gib)) + (end % 512 === 0 ? 0 : 1);
+    if (end > 512 * gib) pages++;
+  }
+  return pages;
 }
 
 /** Zones of each node, with the deductions of free_area_init_core. */
@@ -255,6 +277,7 @@ function zone_layouts(
   shape: Shape,
   ram: readonly PfnRange[],
   borders: readonly number[],
+  tables: number,
 ): ZoneLayout[] {
   const layouts: ZoneLayout[] = [];
   const kinds = zone_ranges(shape, borders[borders.length - 1]!);
@@ -270,7 +293,7 @@ function zone_layouts(
         zone_idx,
         start_pfn: start,
         spanned_pages: spanned,
-        present_pages: zone_present_pages(shape, zone_idx, spanned, frames),
+        present_pages: zone_present_pages(shape, zone_idx, spanned, frames, tables),
       });
     });
   }
@@ -291,7 +314,7 @@ function mark_sections(m: Machine, ram: readonly PfnRange[]): void {
 }
 
 /** What is in use before the allocator exists, in frames (dmesg of the recorded machines). */
-function boot_reservations(m: Machine, borders: readonly number[]): PfnRange[] {
+function boot_reservations(m: Machine, borders: readonly number[], tables: number): PfnRange[] {
   const { shape } = m;
   const page_size = 2 ** shape.page_shift;
   const pages = (bytes: number): number => Math.ceil(bytes / page_size);
@@ -312,15 +335,16 @@ function boot_reservations(m: Machine, borders: readonly number[]): PfnRange[] {
     return reserved;
   } else {
     take(0x1, 2); // real-mode trampoline
-    take(0x8, 1); // direct mapping page tables
+    // Tables of the direct mapping: below 640 KiB, or behind 1 MiB when they do not fit there.
+    take(tables > 0x97 - 2 ? 0x100 : 0x8, tables);
     // Text and data, then bss; the init sections between them are freed once init runs, and so are
     // 12 KiB of alternatives for more than one processor.
     take(0x1000, sparse ? 0x30f : 0x312);
     next = take(0x1372, 0x63);
     if (sparse) {
       next = sparse_init_pages(take, borders[1]!);
-      const tables = shape.numa ? pid_hash_pages(m) : pid_hash_pages(m) + hash_pages(m);
-      next = take(next, BOOTMEM_PAGES + tables + wait_table_pages(m, 0));
+      const hashes = shape.numa ? pid_hash_pages(m) : pid_hash_pages(m) + hash_pages(m);
+      next = take(next, BOOTMEM_PAGES + hashes + wait_table_pages(m, 0));
     } else next = percpu_pages(take, 0x1400, shape.nr_cpus, 25);
   }
 

@@ -200,7 +200,7 @@ const H = { hwcache_align: true };
  * with 64 bits, as recorded.
  */
 const BOOT_CACHES: readonly [string, number, number, KmemCacheOptions][] = [
-  ['kmem_cache_node', 72, 48, H],
+  ['kmem_cache_node', 64, 36, H],
   ['idr_layer_cache', 544, 148, {}],
   ['vm_area_struct', 176, 88, {}],
   ['radix_tree_node', 552, 288, { reclaimable: true, ctor: true }],
@@ -216,7 +216,7 @@ const BOOT_CACHES: readonly [string, number, number, KmemCacheOptions][] = [
   ['nsproxy', 48, 24, {}],
   ['anon_vma', 24, 16, { destroy_by_rcu: true, ctor: true }],
   ['anon_vma_chain', 48, 24, {}],
-  ['filp', 232, 124, H],
+  ['filp', 184, 124, H],
   ['names_cache', 4096, 4096, H],
   ['dentry', 192, 128, R],
   ['inode_cache', 536, 328, { reclaimable: true, ctor: true }],

@@ -139,6 +139,7 @@ it('what cannot be mounted is refused with one line', options, async () => {
 it('--swap: a process larger than memory keeps what it wrote', options, async (t) => {
   const mnt = await mountMachine(t, ['--memory', '128M', '--swap', '512M']);
   const control = `${mnt}/sys/kernel/debug/pageblock/spawn`;
+  const slow = { timeout: 100_000 };
   const swap = async (): Promise<number[]> =>
     (await sh(`tail -1 ${mnt}/proc/swaps`)).trim().split(/\s+/).slice(2).map(Number);
   const value = (name: string): number =>
@@ -149,15 +150,18 @@ it('--swap: a process larger than memory keeps what it wrote', options, async (t
     );
   assert.deepEqual(await swap(), [524284, 0, -1]);
   assert.equal(value('SwapTotal'), 524284);
-  const pid = (await sh(`echo 'anon 300M name=big' > ${control}; head -1 ${control}`)).trim();
+  const pid = (await sh(`echo 'anon 300M name=big' > ${control}; head -1 ${control}`, slow)).trim();
   const [, used] = await swap();
   assert.ok(used! > 180 * 1024, String(used));
   assert.equal(value('SwapFree'), 524284 - used!);
   assert.ok(value('pswpout') * 4 >= used!);
   // Every page is touched once more, so that all of them pass through memory.
-  await sh(`echo 'verify pid=${pid}' > ${control}; echo 'write pid=${pid}' > ${control}`);
+  await sh(`echo 'verify pid=${pid}' > ${control}; echo 'write pid=${pid}' > ${control}`, slow);
   assert.ok(value('pswpin') * 4 > 180 * 1024, String(value('pswpin')));
-  await sh(`echo 1 > ${mnt}/proc/sys/vm/compact_memory; echo 'verify pid=${pid}' > ${control}`);
+  await sh(
+    `echo 1 > ${mnt}/proc/sys/vm/compact_memory; echo 'verify pid=${pid}' > ${control}`,
+    slow,
+  );
   assert.equal((await pageblock(['kill', mnt, pid])).status, 0);
   assert.deepEqual(await swap(), [524284, 0, -1]);
 });
