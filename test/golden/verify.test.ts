@@ -96,7 +96,9 @@ for (const [folder, least] of FOLDERS) {
       const lines: string[] = [];
       const report = (line: string): number => lines.push(line);
       const result = verify_file(path, read_lines(path), report, sibling_of(path));
-      assert.deepEqual(lines, []);
+      // Nothing is said but how many layouts obtained what was recorded: all of them.
+      const said = lines.filter((line) => !/: obtained: (\d+) of \1 layouts obtain/.test(line));
+      assert.deepEqual(said, []);
       assert.equal(result.failed, 0);
       assert.ok(result.passed >= least, `only ${result.passed} checks`);
     });
