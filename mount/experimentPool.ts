@@ -6,7 +6,15 @@
  * on where it stopped, and results of other versions are not taken for ours.
  */
 import { createHash } from 'node:crypto';
-import { appendFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -76,10 +84,21 @@ export function readJournal(path: string): Map<string, Done> {
   return done;
 }
 
-/** Makes the journal ready to be appended to: a line that was cut off must not spoil the next one. */
+/** Journals of other versions are kept for so long. */
+const KEEP_DAYS = 30;
+
+/**
+ * Makes the journal ready to be appended to: a line that was cut off must not spoil the next one. Old
+ * journals of other versions go.
+ */
 function openJournal(path: string): void {
   try {
     mkdirSync(dirname(path), { recursive: true });
+    for (const name of readdirSync(dirname(path))) {
+      const other = join(dirname(path), name);
+      if (other === path || !/^experiments-[0-9a-f]+\.jsonl$/.test(name)) continue;
+      if (Date.now() - statSync(other).mtimeMs > KEEP_DAYS * 86_400_000) rmSync(other);
+    }
     const text = existsSync(path) ? readFileSync(path, 'utf8') : '';
     appendFileSync(path, text === '' || text.endsWith('\n') ? '' : '\n');
   } catch (error) {
@@ -94,10 +113,10 @@ function openJournal(path: string): void {
 export async function runAll(
   tasks: readonly Task[],
   jobs: number,
-  journal: string | undefined,
+  journal: string,
   onDone: (done: Done, cached: boolean) => void,
 ): Promise<Run[]> {
-  const known = journal === undefined ? new Map<string, Done>() : readJournal(journal);
+  const known = readJournal(journal);
   const results = new Map<string, Done>();
   const open: Task[] = [];
   for (const task of tasks) {
@@ -109,7 +128,7 @@ export async function runAll(
     }
   }
   if (open.length > 0) {
-    if (journal !== undefined) openJournal(journal);
+    openJournal(journal);
     const threads = Math.min(jobs, open.length);
     const pool = new Piscina({
       filename: WORKER,
@@ -125,7 +144,7 @@ export async function runAll(
             throw new Failure(`the run ${taskKey(task)} failed: ${error.message}`);
           })) as Done;
           results.set(taskKey(task), done);
-          if (journal !== undefined) appendFileSync(journal, JSON.stringify(done) + '\n');
+          appendFileSync(journal, JSON.stringify(done) + '\n');
           onDone(done, false);
         }),
       );

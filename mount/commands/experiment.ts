@@ -4,7 +4,7 @@
  *
  * Needs no mount. Prints one table a machine with ours beside theirs, and which figures are met.
  */
-import { accessSync, constants, existsSync, statSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname } from 'node:path';
 import type { Command } from 'commander';
@@ -50,7 +50,7 @@ export function registerExperiment(program: Command): void {
     .option('--jobs <n>', 'threads', parseCount, availableParallelism())
     .option('--json <file>', 'write all runs, with their steps, as JSON')
     .option('--html <file>', 'write a report: one page that needs nothing else')
-    .option('--fresh', 'forget runs that were done before')
+    .option('--fresh', 'forget all runs that were done before')
     .addHelpText(
       'after',
       '\nWhat was run before by this version is not run again: an interrupted experiment goes on.\n' +
@@ -82,10 +82,12 @@ async function experiment(name: string, options: ExperimentOptions): Promise<voi
   const tasks = await tasksOf(name, options);
   if (tasks.length === 0) throw new Failure('nothing to run: choose another machine or set-up');
   const progress = new Progress(tasks.length);
-  const journal = options.fresh === true ? undefined : journalPath();
+  const journal = journalPath();
+  if (options.fresh === true) rmSync(journal, { force: true });
   const interrupted = (): void => {
     progress.end();
-    const kept = journal === undefined ? '' : '; the same command goes on from there';
+    const without = options.fresh === true ? ' without --fresh' : '';
+    const kept = `; the same command${without} goes on from there`;
     process.stderr.write(
       `pageblock: interrupted after ${progress.done} of ${tasks.length} runs${kept}\n`,
     );

@@ -4,7 +4,15 @@
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { readdirSync, readFileSync, statSync, truncateSync } from 'node:fs';
+import {
+  existsSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { it } from 'node:test';
 import { type Cell, type Run, run_experiment } from '../../src/sim/experiment.ts';
@@ -81,6 +89,16 @@ it('goes on where it was interrupted, however rudely', options, async (t) => {
   );
   const cell: Cell = { ...runs[1]!.cell };
   assert.deepEqual(runs[1], JSON.parse(JSON.stringify(run_experiment(cell, 1))));
+
+  // A journal of a version that is long gone goes; other files are not ours.
+  const old = [join(cache, 'experiments-0123456789abcdef.jsonl'), join(cache, 'notes.txt')];
+  for (const file of old) {
+    writeFileSync(file, '');
+    utimesSync(file, 1e9, 1e9);
+  }
+  const fresh = await interrupt([...CELL, '--seeds', '2', '--first-seed', '7'], env, 1, 'SIGINT');
+  assert.equal(fresh.status, 130);
+  assert.deepEqual(old.map(existsSync), [false, true]);
 
   // Nothing is run again, on more threads either, and the report comes from what is there.
   const html = join(dir, 'report.html');
