@@ -104,6 +104,8 @@ export interface ThpOps {
   reuse_huge_part(m: Machine, vma: VmArea, pfn: pfn_t): boolean;
   /** An area that huge pages may be good for: khugepaged shall look at its process. */
   khugepaged_enter_vma(m: Machine, vma: VmArea, vm_flags: number): void;
+  /** MADV_COLLAPSE of a part of an area: 0 or -errno. */
+  madvise_collapse(m: Machine, vma: VmArea, start: vpn_t, end: vpn_t): number;
   khugepaged_fork(m: Machine, mm: MmStruct, oldmm: MmStruct): void;
   /** The last user of an address space goes: before its areas do, and after. */
   khugepaged_exit(m: Machine, mm: MmStruct): void;

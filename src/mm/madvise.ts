@@ -62,6 +62,7 @@ export const MADV_MERGEABLE = 12;
 export const MADV_UNMERGEABLE = 13;
 export const MADV_HUGEPAGE = 14;
 export const MADV_NOHUGEPAGE = 15;
+export const MADV_COLLAPSE = 25;
 
 /** Calls `change` for each area's part of [start, end); -ENOMEM at the first hole. */
 export function for_each_part(
@@ -200,6 +201,8 @@ export function do_madvise(
         if (m.kernel.thp === undefined) return -EINVAL;
         flags = (flags & ~VM_HUGEPAGE) | VM_NOHUGEPAGE;
         break;
+      case MADV_COLLAPSE:
+        return m.kernel.thp?.madvise_collapse(m, vma, from, to) ?? -EINVAL;
       case MADV_WILLNEED:
         return 0;
       default:

@@ -25,6 +25,7 @@ import { hstate_vma, huge_page_frame, huge_pte, is_vm_hugetlb_page } from '../mm
 import {
   do_madvise,
   do_mlock,
+  MADV_COLLAPSE,
   MADV_DONTNEED,
   MADV_HUGEPAGE,
   MADV_MERGEABLE,
@@ -68,6 +69,7 @@ export const WORKLOAD_HELP = `# Write a line here to start a simulated process; 
 #   kernel COUNT   blocks of unmovable kernel memory, order=N (default 0)
 #   huge COUNT     huge pages of the default size, all promised; touch=N of them (default all)
 #   free PATTERN   gives pages of the last region back (madvise), as pattern= does
+#   collapse       makes transparent huge pages of the last region (madvise)
 #   write          writes every present page of the last region again
 #   verify         fails with EIO unless every page of the process holds what was written;
 #                  reads what is swapped out
@@ -127,6 +129,7 @@ const KINDS = [
   'kernel',
   'huge',
   'free',
+  'collapse',
   'write',
   'verify',
   'exec',
@@ -216,6 +219,7 @@ function parse_step(m: Machine, kind: string, words: string[], options: Map<stri
     case 'free':
       options.set('pattern', words.shift() ?? 'all');
       break;
+    case 'collapse':
     case 'write':
     case 'verify':
     case 'exec':
@@ -541,7 +545,7 @@ function* run_step(
     case 'verify':
       yield* verify_all(m, task);
       return last;
-    default: // write, free
+    default: // write, free, collapse
       if (last === null) throw new SpecError(EINVAL, `${step.kind}: the process has no memory yet`);
   }
   if (region === null) return null;
@@ -558,6 +562,7 @@ function* run_step(
     do_madvise(m, mm, region.start, region.pages, MADV_MERGEABLE);
   }
   if (step.kind === 'write') yield* rewrite(m, task, region);
+  else if (step.kind === 'collapse') yield* collapse(m, task, region);
   else if (step.kind === 'mlock') {
     yield* lock_region(m, task, region);
     yield* touch(m, task, region, true, step.kind);
@@ -578,6 +583,21 @@ function* lock_region(m: Machine, task: Task, region: Region): Job<void> {
     const err = run_as(m, task, () => do_mlock(m, task.mm!, start, pages, true));
     check_alive(m, task);
     if (err !== 0) throw new SpecError(-err, 'mlock failed: not enough memory');
+    yield;
+    check_alive(m, task);
+  }
+}
+
+/** Asks for huge pages in the region, 512 pages at a time. */
+function* collapse(m: Machine, task: Task, region: Region): Job<void> {
+  const end = region.start + region.pages;
+  for (let at = region.start; at < end; ) {
+    const pages = Math.min(end - at, 512 - (at % 512));
+    const err = run_as(m, task, () => do_madvise(m, task.mm!, at, pages, MADV_COLLAPSE));
+    check_alive(m, task);
+    if (err !== 0)
+      throw new SpecError(-err, `collapse: madvise failed at page 0x${at.toString(16)}`);
+    at += pages;
     yield;
     check_alive(m, task);
   }

@@ -9,13 +9,19 @@ import { run_job } from '../../src/lib/kthread.ts';
 import { advance_clock, boot } from '../../src/machine.ts';
 import { debug_vm } from '../../src/mm/debug_vm.ts';
 import { do_exit } from '../../src/mm/fork.ts';
-import { lru_add_drain_all } from '../../src/mm/lru.ts';
-import { do_madvise, MADV_DONTNEED, MADV_HUGEPAGE } from '../../src/mm/madvise.ts';
+import { lru_add_drain_all, put_page } from '../../src/mm/lru.ts';
+import {
+  do_madvise,
+  MADV_COLLAPSE,
+  MADV_DONTNEED,
+  MADV_HUGEPAGE,
+  MADV_NOHUGEPAGE,
+} from '../../src/mm/madvise.ts';
 import { read_tag, write_tag } from '../../src/mm/memory.ts';
 import { MM_ANONPAGES, type Task } from '../../src/mm/mm_types.ts';
 import { do_mmap, MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE } from '../../src/mm/mmap.ts';
 import type { Machine } from '../../src/mm/mmzone.ts';
-import { page_count } from '../../src/mm/page.ts';
+import { get_page, page_count } from '../../src/mm/page.ts';
 import { get_pte, is_swap_pte, pmd_huge, pte_present } from '../../src/mm/page_table.ts';
 import {
   global_page_state,
@@ -214,5 +220,50 @@ test('pages that were swapped out are read back, up to max_ptes_swap of them', (
   assert.ok(pmd_huge(task.mm!, BASE) !== 0);
   assert.equal(swapped(), 0);
   for (let i = 0; i < HPAGE; i++) assert.equal(read_tag(m, task, BASE + i), 100 + i);
+  debug_vm(m);
+});
+
+test('MADV_COLLAPSE makes huge pages at once, whatever is enabled and however few pages are there', () => {
+  const s = small_pages(3, 2 * HPAGE);
+  const { m, task } = s;
+  const k = thp_state(m)!;
+  k.enabled = 'never';
+  k.max_ptes_none = 0;
+  const advise = (start: number, pages: number): number =>
+    do_madvise(m, task.mm!, start, pages, MADV_COLLAPSE);
+  // Nothing is mapped in the second half: there is nothing to collapse.
+  assert.equal(advise(BASE, 2 * HPAGE), -22);
+  assert.ok(huge(s));
+  for (let i = 0; i < HPAGE; i++) assert.equal(read_tag(m, task, BASE + i), i < 3 ? 100 + i : 0);
+  assert.equal(advise(BASE, HPAGE), 0, 'it has one already');
+  assert.equal(advise(BASE + 1, HPAGE - 1), 0, 'no whole range is in it');
+  assert.equal(advise(BASE + 1, 10), -22);
+  assert.equal(k.pages_collapsed, 0, 'not khugepaged');
+  assert.equal(write_tag(m, task, BASE + HPAGE, 9), 0);
+  lru_add_drain_all(m);
+  const pfn = frame(task, BASE + HPAGE);
+  get_page(m.memmap, pfn);
+  assert.equal(advise(BASE + HPAGE, HPAGE), -11, 'somebody holds the page');
+  put_page(m, pfn);
+  assert.equal(advise(BASE + HPAGE, HPAGE), 0);
+  debug_vm(m);
+  assert.equal(do_madvise(m, task.mm!, BASE, HPAGE, MADV_NOHUGEPAGE), 0);
+  assert.equal(advise(BASE, HPAGE), -22);
+});
+
+test('parts of a split mapping are collapsed into a new huge page, the old one is freed', () => {
+  const s = small_pages(HPAGE);
+  const { m, task } = s;
+  tick(m, 4);
+  const old = frame(task, BASE);
+  assert.equal(do_madvise(m, task.mm!, BASE + 7, 1, MADV_DONTNEED), 0);
+  assert.equal(m.nodes[0]!.split_queue_len, 1);
+  assert.equal(do_madvise(m, task.mm!, BASE, HPAGE, MADV_COLLAPSE), 0);
+  assert.ok(huge(s));
+  assert.notEqual(frame(task, BASE), old);
+  assert.equal(m.nodes[0]!.split_queue_len, 0);
+  assert.equal(read_tag(m, task, BASE + 6), 106);
+  assert.equal(read_tag(m, task, BASE + 7), 0);
+  lru_add_drain_all(m);
   debug_vm(m);
 });

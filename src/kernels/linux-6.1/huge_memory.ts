@@ -82,6 +82,7 @@ import {
   khugepaged_enter_vma,
   khugepaged_exit,
   khugepaged_fork,
+  madvise_collapse,
   start_stop_khugepaged,
 } from './khugepaged.ts';
 
@@ -328,6 +329,7 @@ export const thp_ops: ThpOps = {
   reuse_huge_part,
   thp_eligible: (m, vma) => hugepage_vma_check(m, vma, vma.vm_flags, true, false, true),
   khugepaged_enter_vma,
+  madvise_collapse,
   khugepaged_fork,
   khugepaged_exit,
   mm_put_huge_zero_page,

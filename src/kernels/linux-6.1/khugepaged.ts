@@ -8,10 +8,10 @@
  * out (max_ptes_swap, which are read first) or shared (max_ptes_shared), one must be writable and one
  * in use. It runs on the virtual clock: a tick further than one sleep makes up for what is due.
  * While it is enabled, min_free_kbytes is raised so that pageblocks stay unmixed.
- * Linux: mm/khugepaged.c. Differs: files are not collapsed; no MADV_COLLAPSE; a sleep is at least one
- * timer tick.
+ * Linux: mm/khugepaged.c. Differs: files are not collapsed; a sleep is at least one timer tick.
  */
 import { HZ } from '../../lib/clock.ts';
+import { EAGAIN, EBUSY, EINVAL, ENOMEM } from '../../lib/errno.ts';
 import type { Job } from '../../lib/kthread.ts';
 import { list_add_tail, list_del } from '../../lib/list.ts';
 import { GFP_KERNEL } from '../../mm/gfp.ts';
@@ -176,69 +176,84 @@ function is_refcount_suitable(m: Machine, pfn: pfn_t): boolean {
   return page_count(p, pfn) === total_mapcount(p, pfn) + cached;
 }
 
-/** What the look at 512 ptes has found. */
-interface PmdScan {
+/** Who looks at 512 ptes, and what was found (khugepaged.c: struct collapse_control). */
+interface CollapseControl {
+  /** False for MADV_COLLAPSE: neither the limits nor the pages' age count. */
+  readonly is_khugepaged: boolean;
   unmapped: number;
   referenced: number;
   /** Pages on each node: the new one comes from where most are. */
   node_load: number[];
 }
 
+const new_control = (m: Machine, is_khugepaged: boolean): CollapseControl => ({
+  is_khugepaged,
+  unmapped: 0,
+  referenced: 0,
+  node_load: m.nodes.map(() => 0),
+});
+
 /** Looks at 512 pages without touching them (khugepaged.c: hpage_collapse_scan_pmd). */
-function scan_ptes(m: Machine, k: ThpState, table: PageTable, found: PmdScan): number {
+function scan_ptes(m: Machine, k: ThpState, table: PageTable, cc: CollapseControl): number {
   const p = m.memmap;
   let none_or_zero = 0;
   let shared = 0;
   let writable = false;
   for (const pte of table.ptes!) {
     if (is_swap_pte(pte)) {
-      if (++found.unmapped <= k.max_ptes_swap) continue;
+      if (++cc.unmapped <= k.max_ptes_swap || !cc.is_khugepaged) continue;
       count_vm_event(m, THP_SCAN_EXCEED_SWAP_PTE);
       return SCAN_EXCEED_SWAP_PTE;
     }
     if (pte_none(pte) || pte_pfn(pte) === m.zero_pfn) {
-      if (++none_or_zero <= k.max_ptes_none) continue;
+      if (++none_or_zero <= k.max_ptes_none || !cc.is_khugepaged) continue;
       count_vm_event(m, THP_SCAN_EXCEED_NONE_PTE);
       return SCAN_EXCEED_NONE_PTE;
     }
     if (pte_write(pte)) writable = true;
     const page = pte_pfn(pte);
-    if (page_mapcount(p, page) > 1 && ++shared > k.max_ptes_shared) {
+    if (page_mapcount(p, page) > 1 && ++shared > k.max_ptes_shared && cc.is_khugepaged) {
       count_vm_event(m, THP_SCAN_EXCEED_SHARE_PTE);
       return SCAN_EXCEED_SHARED_PTE;
     }
     const head = compound_head(p, page);
-    found.node_load[page_zone(m, head).nid]!++;
+    cc.node_load[page_zone(m, head).nid]!++;
     if (!PageLRU(p, head)) return SCAN_PAGE_LRU;
     if (PageLocked(p, head)) return SCAN_PAGE_LOCK;
     if (!PageAnon(p, head)) return SCAN_PAGE_ANON;
     if (!is_refcount_suitable(m, head)) return SCAN_PAGE_COUNT;
-    if (pte_young(pte) || PageReferenced(p, head)) found.referenced++;
+    if (pte_young(pte) || PageReferenced(p, head)) cc.referenced++;
   }
   if (!writable) return SCAN_PAGE_RO;
-  const enough = found.unmapped === 0 || found.referenced >= HPAGE_PMD_NR / 2;
-  return found.referenced > 0 && enough ? SCAN_SUCCEED : SCAN_LACK_REFERENCED_PAGE;
+  if (!cc.is_khugepaged) return SCAN_SUCCEED;
+  const enough = cc.unmapped === 0 || cc.referenced >= HPAGE_PMD_NR / 2;
+  return cc.referenced > 0 && enough ? SCAN_SUCCEED : SCAN_LACK_REFERENCED_PAGE;
 }
 
 /** The huge page to copy to, from a node that has most of the pages; -1 (alloc_charge_hpage). */
-function alloc_huge_page(m: Machine, k: ThpState, found: PmdScan): pfn_t | -1 {
-  const most = Math.max(...found.node_load);
-  const nid = found.node_load.indexOf(most);
+function alloc_huge_page(m: Machine, k: ThpState, cc: CollapseControl): pfn_t | -1 {
+  const most = Math.max(...cc.node_load);
+  const nid = cc.node_load.indexOf(most);
   const zonelist = m.nodes[nid]!.node_zonelists[0]!.filter(
-    (zone) => found.node_load[zone.nid] === most,
+    (zone) => cc.node_load[zone.nid] === most,
   );
-  const gfp = k.khugepaged_defrag !== 0 ? GFP_TRANSHUGE : GFP_TRANSHUGE_LIGHT;
+  const gfp = !cc.is_khugepaged || k.khugepaged_defrag !== 0 ? GFP_TRANSHUGE : GFP_TRANSHUGE_LIGHT;
   const pfn = __alloc_pages(m, gfp, HPAGE_PMD_ORDER, zonelist);
   count_vm_event(m, pfn < 0 ? THP_COLLAPSE_ALLOC_FAILED : THP_COLLAPSE_ALLOC);
   return pfn;
 }
 
 /** The area again after memory was looked for: null when it is not good for this any more. */
-function hugepage_vma_revalidate(m: Machine, mm: MmStruct, address: vpn_t): VmArea | null {
+function hugepage_vma_revalidate(
+  m: Machine,
+  mm: MmStruct,
+  address: vpn_t,
+  cc: CollapseControl,
+): VmArea | null {
   if (mm.mm_users === 0) return null;
   const vma = find_vma(mm, address);
   if (vma === null || !transhuge_vma_suitable(vma, address)) return null;
-  if (!hugepage_vma_check(m, vma, vma.vm_flags, false, false, true)) return null;
+  if (!hugepage_vma_check(m, vma, vma.vm_flags, false, false, cc.is_khugepaged)) return null;
   return vma.anon_vma === null ? null : vma;
 }
 
@@ -286,7 +301,13 @@ function release_pte_pages(m: Machine, ptes: Int32Array, count: number, compound
  * Locks and isolates all pages; with another answer than SCAN_SUCCEED none of them. Blocks go to the
  * list `compounds`. (khugepaged.c: __collapse_huge_page_isolate)
  */
-function collapse_isolate(m: Machine, k: ThpState, ptes: Int32Array, compounds: number): number {
+function collapse_isolate(
+  m: Machine,
+  k: ThpState,
+  ptes: Int32Array,
+  compounds: number,
+  cc: CollapseControl,
+): number {
   const p = m.memmap;
   let none_or_zero = 0;
   let shared = 0;
@@ -297,7 +318,7 @@ function collapse_isolate(m: Machine, k: ThpState, ptes: Int32Array, compounds: 
   for (; i < HPAGE_PMD_NR; i++) {
     const pte = ptes[i]!;
     if (pte_none(pte) || (pte_present(pte) && pte_pfn(pte) === m.zero_pfn)) {
-      if (++none_or_zero <= k.max_ptes_none) continue;
+      if (++none_or_zero <= k.max_ptes_none || !cc.is_khugepaged) continue;
       count_vm_event(m, THP_SCAN_EXCEED_NONE_PTE);
       result = SCAN_EXCEED_NONE_PTE;
       break;
@@ -307,7 +328,7 @@ function collapse_isolate(m: Machine, k: ThpState, ptes: Int32Array, compounds: 
       break;
     }
     const page = pte_pfn(pte);
-    if (page_mapcount(p, page) > 1 && ++shared > k.max_ptes_shared) {
+    if (page_mapcount(p, page) > 1 && ++shared > k.max_ptes_shared && cc.is_khugepaged) {
       count_vm_event(m, THP_SCAN_EXCEED_SHARE_PTE);
       result = SCAN_EXCEED_SHARED_PTE;
       break;
@@ -327,7 +348,9 @@ function collapse_isolate(m: Machine, k: ThpState, ptes: Int32Array, compounds: 
     if (pte_write(pte)) writable = true;
   }
   if (result === SCAN_SUCCEED && !writable) result = SCAN_PAGE_RO;
-  if (result === SCAN_SUCCEED && referenced === 0) result = SCAN_LACK_REFERENCED_PAGE;
+  if (result === SCAN_SUCCEED && referenced === 0 && cc.is_khugepaged) {
+    result = SCAN_LACK_REFERENCED_PAGE;
+  }
   if (result !== SCAN_SUCCEED) release_pte_pages(m, ptes, i, compounds);
   return result;
 }
@@ -381,11 +404,11 @@ function collapse_huge_page(
   k: ThpState,
   mm: MmStruct,
   address: vpn_t,
-  found: PmdScan,
+  cc: CollapseControl,
 ): number {
-  const hpage = alloc_huge_page(m, k, found);
+  const hpage = alloc_huge_page(m, k, cc);
   if (hpage < 0) return SCAN_ALLOC_HUGE_PAGE_FAIL;
-  const result = collapse_into(m, k, mm, address, hpage, found.unmapped > 0);
+  const result = collapse_into(m, k, mm, address, hpage, cc);
   if (result !== SCAN_SUCCEED) put_page(m, hpage);
   return result;
 }
@@ -396,21 +419,21 @@ function collapse_into(
   mm: MmStruct,
   address: vpn_t,
   hpage: pfn_t,
-  swapin: boolean,
+  cc: CollapseControl,
 ): number {
-  let vma = hugepage_vma_revalidate(m, mm, address);
+  let vma = hugepage_vma_revalidate(m, mm, address, cc);
   if (vma === null) return SCAN_VMA_CHECK;
   const table = pte_table(mm, address);
   if (table === null) return SCAN_PMD_NULL;
   const ptes = table.ptes!;
-  if (swapin) {
+  if (cc.unmapped > 0) {
     const result = collapse_swapin(m, vma, address, ptes);
     if (result !== SCAN_SUCCEED) return result;
-    vma = hugepage_vma_revalidate(m, mm, address);
+    vma = hugepage_vma_revalidate(m, mm, address, cc);
     if (vma === null) return SCAN_VMA_CHECK;
   }
   const compounds = m.list_heads.take();
-  const result = collapse_isolate(m, k, ptes, compounds);
+  const result = collapse_isolate(m, k, ptes, compounds, cc);
   if (result === SCAN_SUCCEED) {
     collapse_copy(m, mm, ptes, hpage, compounds);
     SetPageFlag(m.memmap, hpage, PG_uptodate);
@@ -433,14 +456,60 @@ function hpage_collapse_scan_pmd(
   k: ThpState,
   mm: MmStruct,
   address: vpn_t,
+  cc: CollapseControl,
 ): { result: number; tried: boolean } {
   if (pmd_huge(mm, address) !== 0) return { result: SCAN_PMD_MAPPED, tried: false };
   const table = pte_table(mm, address);
   if (table === null) return { result: SCAN_PMD_NULL, tried: false };
-  const found = { unmapped: 0, referenced: 0, node_load: m.nodes.map(() => 0) };
-  const result = scan_ptes(m, k, table, found);
+  const result = scan_ptes(m, k, table, cc);
   if (result !== SCAN_SUCCEED) return { result, tried: false };
-  return { result: collapse_huge_page(m, k, mm, address, found), tried: true };
+  return { result: collapse_huge_page(m, k, mm, address, cc), tried: true };
+}
+
+// ---- on request
+
+/** Results after which MADV_COLLAPSE goes on with the next 512 pages. */
+const CONTINUE_AFTER = [
+  SCAN_SUCCEED,
+  SCAN_PMD_MAPPED,
+  SCAN_PMD_NULL,
+  SCAN_PTE_NON_PRESENT,
+  SCAN_PAGE_RO,
+  SCAN_LACK_REFERENCED_PAGE,
+  SCAN_PAGE_COUNT,
+  SCAN_PAGE_LOCK,
+  SCAN_PAGE_LRU,
+  SCAN_DEL_PAGE_LRU,
+];
+
+/** What the caller is told of the last failure (khugepaged.c: madvise_collapse_errno). */
+function madvise_collapse_errno(result: number): number {
+  if (result === SCAN_ALLOC_HUGE_PAGE_FAIL) return -ENOMEM;
+  if (result === SCAN_EXCEED_NONE_PTE) return -EBUSY;
+  const again = [SCAN_PAGE_COUNT, SCAN_PAGE_LOCK, SCAN_PAGE_LRU, SCAN_DEL_PAGE_LRU];
+  return again.includes(result) ? -EAGAIN : -EINVAL;
+}
+
+/**
+ * MADV_COLLAPSE: makes huge pages of [start, end) of an area at once, whatever is enabled. 0 when all
+ * of it has them then; -EINVAL, -ENOMEM, -EBUSY, or -EAGAIN: trying again may help. (khugepaged.c)
+ */
+export function madvise_collapse(m: Machine, vma: VmArea, start: vpn_t, end: vpn_t): number {
+  const k = thp_state(m);
+  if (k === null || !hugepage_vma_check(m, vma, vma.vm_flags, false, false, false)) return -EINVAL;
+  const mm = vma.vm_mm;
+  lru_add_drain_all(m);
+  const hstart = Math.ceil(start / HPAGE_PMD_NR) * HPAGE_PMD_NR;
+  const hend = Math.floor(end / HPAGE_PMD_NR) * HPAGE_PMD_NR;
+  let last_fail = SCAN_FAIL;
+  let thps = 0;
+  for (let address = hstart; address < hend; address += HPAGE_PMD_NR) {
+    const { result } = hpage_collapse_scan_pmd(m, k, mm, address, new_control(m, false));
+    if (result === SCAN_SUCCEED || result === SCAN_PMD_MAPPED) thps++;
+    else last_fail = result;
+    if (!CONTINUE_AFTER.includes(result)) break;
+  }
+  return thps === (hend - hstart) / HPAGE_PMD_NR ? 0 : madvise_collapse_errno(last_fail);
 }
 
 // ---- the thread
@@ -480,7 +549,7 @@ function khugepaged_scan_mm_slot(
     }
     k.scan_address = Math.max(k.scan_address, hstart);
     while (k.scan_address < hend) {
-      const scanned = hpage_collapse_scan_pmd(m, k, mm, k.scan_address);
+      const scanned = hpage_collapse_scan_pmd(m, k, mm, k.scan_address, new_control(m, true));
       result = scanned.result;
       if (result === SCAN_SUCCEED) k.pages_collapsed++;
       k.scan_address += HPAGE_PMD_NR;
