@@ -23,8 +23,10 @@ import {
   huge_zero_page_shrinker,
 } from './kernels/linux-6.1/huge_memory.ts';
 import { KhugepagedMmSlot, ThpState } from './kernels/linux-6.1/huge_mm.ts';
+import { KswapdRun } from './kernels/linux-6.1/kswapd.ts';
 import { linux_6_1 } from './kernels/linux-6.1/profile.ts';
 import { trace_6_1 } from './kernels/linux-6.1/trace_events.ts';
+import { ScanControl as ScanControl_6_1 } from './kernels/linux-6.1/vmscan.ts';
 import { Clock } from './lib/clock.ts';
 import { Faults } from './lib/faults.ts';
 import { Prng } from './lib/prng.ts';
@@ -86,6 +88,8 @@ function registry(devices: readonly BlockDevice[]): SnapshotRegistry {
       FreedBlocks,
       ShmemInode,
     )
+    .add_class(KswapdRun)
+    .add_class_as('ScanControl 6.1', ScanControl_6_1)
     .add_class(KsmState, KsmColumns, KsmMmSlot, RbColumns, RbRoot)
     .add_class(TraceState, TraceArch, RingBufferPerCpu)
     .add_class(Faults, WriteLog)

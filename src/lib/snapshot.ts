@@ -16,6 +16,7 @@ type Ctor = abstract new (...args: never[]) => object;
 
 export class SnapshotRegistry {
   private readonly classes: Map<string, Ctor> = new Map();
+  private readonly class_names: Map<unknown, string> = new Map();
   private readonly externals: Map<string, object> = new Map();
   private readonly names: Map<object, string> = new Map();
   private readonly factories: Map<string, () => object> = new Map();
@@ -23,10 +24,15 @@ export class SnapshotRegistry {
 
   /** Instances of this class are written field by field. Its name must be unique. */
   add_class(...ctors: Ctor[]): this {
-    for (const ctor of ctors) {
-      if ((this.classes.get(ctor.name) ?? ctor) !== ctor) BUG('snapshot: two classes of one name');
-      this.classes.set(ctor.name, ctor);
-    }
+    for (const ctor of ctors) this.add_class_as(ctor.name, ctor);
+    return this;
+  }
+
+  /** A class under another name than its own, where two kernels have one of the same. */
+  add_class_as(name: string, ctor: Ctor): this {
+    if ((this.classes.get(name) ?? ctor) !== ctor) BUG('snapshot: two classes of one name');
+    this.classes.set(name, ctor);
+    this.class_names.set(ctor, name);
     return this;
   }
 
@@ -73,8 +79,13 @@ export class SnapshotRegistry {
     return this.classes.get(name)?.prototype ?? BUG(`snapshot: class ${name} is not registered`);
   }
 
+  /** The name under which an object's class is written. */
+  class_name(value: object): string {
+    return this.class_names.get(value.constructor) ?? value.constructor.name;
+  }
+
   is_registered(value: object): boolean {
-    return this.classes.get(value.constructor.name) === value.constructor;
+    return this.class_names.has(value.constructor);
   }
 }
 
@@ -310,7 +321,7 @@ class Walk {
     const sink = this.sink;
     const proto = Object.getPrototypeOf(x);
     const plain = proto === Object.prototype || proto === null;
-    const name = plain ? 'object' : x.constructor.name;
+    const name = plain ? 'object' : this.registry.class_name(x);
     if (!plain && this.registry.has_factory(name)) {
       sink.u8(T_FACTORY);
       this.string(name);

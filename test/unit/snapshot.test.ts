@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import type { Vnode } from '../../src/fs/vfs.ts';
 import { compact_nodes } from '../../src/kernels/linux-2.6.35/compaction.ts';
 import { KernelBug } from '../../src/lib/bug.ts';
-import { run_job } from '../../src/lib/kthread.ts';
+import { type Job, run_job } from '../../src/lib/kthread.ts';
 import {
   hash_snapshot,
   load_snapshot,
@@ -17,8 +17,12 @@ import {
 import { advance_clock, boot } from '../../src/machine.ts';
 import { type BlockDevice, MemoryBlockDevice } from '../../src/mm/block_device.ts';
 import { debug_vm } from '../../src/mm/debug_vm.ts';
+import { create_process, run_as } from '../../src/mm/fork.ts';
+import { write_tag } from '../../src/mm/memory.ts';
+import type { Task } from '../../src/mm/mm_types.ts';
+import { do_mmap, MAP_ANONYMOUS, MAP_PRIVATE } from '../../src/mm/mmap.ts';
 import type { Machine } from '../../src/mm/mmzone.ts';
-import { swap_device_bytes } from '../../src/mm/swap_state.ts';
+import { swap_device_bytes, swapon } from '../../src/mm/swap_state.ts';
 import { PSWPIN, PSWPOUT } from '../../src/mm/vmstat.ts';
 import { mount_root } from '../../src/mount_root.ts';
 import { fork_machine, load_machine, save_machine, state_hash } from '../../src/snapshot.ts';
@@ -183,4 +187,35 @@ test('what is not data is refused by name', () => {
   const registry = new SnapshotRegistry();
   assert.throws(() => save_snapshot({ x: new Unknown() }, registry), /Unknown/);
   assert.throws(() => save_snapshot({ hook: () => 0 }, registry), KernelBug);
+});
+
+test('6.1: a machine saved in the middle of kswapd goes on as the one that was not', () => {
+  const m = boot({ kernel: '6.1', memory: 64 * 2 ** 20, seed: 5 });
+  swapon(m, '/dev/sda2', 16385);
+  m.sysctl['overcommit_memory'] = 1;
+  const task = create_process(m, 'hog') as Task;
+  const vpn = do_mmap(m, task.mm!, null, 0, 20000, 3, MAP_PRIVATE | MAP_ANONYMOUS);
+  let touched = 0;
+  const touch = (machine: Machine, who: Task, count: number): void => {
+    for (let i = 0; i < count && touched < 20000; i++) {
+      run_as(machine, who, () => write_tag(machine, who, vpn + touched, touched + 1));
+      touched++;
+    }
+  };
+  // Until kswapd is woken and has more than one step to do; its job is stopped after the first.
+  let job: Job;
+  for (;;) {
+    assert.ok(touched < 20000, 'kswapd always slept after one step');
+    touch(m, task, 10);
+    if (!m.nodes[0]!.kswapd_woken) continue;
+    job = m.kernel.kswapd_tick!(m);
+    if (job.next().done === false) break;
+  }
+  assert.notEqual(m.nodes[0]!.kswapd_run, null);
+  const saved = fork_machine(m);
+  assert.equal(state_hash(saved), state_hash(m));
+  run_job(job);
+  run_job(saved.kernel.kswapd_tick!(saved));
+  assert.equal(saved.nodes[0]!.kswapd_run, null);
+  assert.equal(state_hash(saved), state_hash(m));
 });

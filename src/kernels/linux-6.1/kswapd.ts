@@ -11,7 +11,7 @@
  * Linux: mm/vmscan.c (wakeup_kswapd, balance_pgdat, kswapd_try_to_sleep, kswapd). Differs: it does not
  * nap for 100 ms before it sleeps.
  */
-import { type Job, run_job } from '../../lib/kthread.ts';
+import type { Job } from '../../lib/kthread.ts';
 import { __GFP_WAIT, GFP_KERNEL } from '../../mm/gfp.ts';
 import {
   DEF_PRIORITY,
@@ -101,7 +101,7 @@ export function kswapd_cond_resched(m: Machine): void {
     if (pgdat.kswapd_wakeups === pgdat.kswapd_late_wakeup && pgdat.kswapd_late_by > 0) {
       pgdat.kswapd_late_by--;
     } else {
-      run_job(kswapd_run(m, pgdat));
+      while (kswapd_step(m, pgdat));
     }
   }
 }
@@ -132,86 +132,109 @@ function kswapd_shrink_node(m: Machine, sc: ScanControl, pgdat: Pgdat): boolean 
   return sc.nr_scanned >= sc.nr_to_reclaim;
 }
 
-/**
- * Reclaims until some zone is above HIGH for the order and what boosts asked for is freed, or nothing
- * more comes. Ends in the order that it stopped at: 0 when the larger one is compaction's business
- * now. (vmscan.c: balance_pgdat)
- */
-function* balance_pgdat(m: Machine, pgdat: Pgdat, order: order_t): Job {
-  const highest = m.shape.zone_names.length - 1;
-  const sc = new ScanControl(m, GFP_KERNEL, order, highest, 0);
-  const boosts = pgdat.zones.map((zone) => zone.watermark_boost);
-  const boosted = boosts.some((boost) => boost > 0);
-  let nr_boost_reclaim = boosts.reduce((sum, boost) => sum + boost, 0);
-  count_vm_event(m, PAGEOUTRUN);
-  for (;;) {
-    const balanced = pgdat_balanced(m, pgdat, sc.order, highest);
-    if (!balanced && nr_boost_reclaim > 0) {
-      // Need comes first: the boost is for later.
-      nr_boost_reclaim = 0;
-      sc.priority = DEF_PRIORITY;
-    }
-    if (nr_boost_reclaim === 0 && balanced) break;
-    let raise_priority = nr_boost_reclaim === 0 || sc.priority !== DEF_PRIORITY - 2;
-    sc.may_writepage = sc.priority < DEF_PRIORITY - 2 || (m.sysctl['laptop_mode'] ?? 0) === 0;
-    if (nr_boost_reclaim > 0) sc.may_writepage = false;
-    sc.may_swap = nr_boost_reclaim === 0;
-    const before = sc.nr_reclaimed;
-    if (kswapd_shrink_node(m, sc, pgdat)) raise_priority = false;
-    const nr_reclaimed = sc.nr_reclaimed - before;
-    nr_boost_reclaim -= Math.min(nr_boost_reclaim, nr_reclaimed);
-    if (nr_boost_reclaim > 0 && nr_reclaimed === 0) break;
-    if (raise_priority || nr_reclaimed === 0) sc.priority--;
-    if (sc.priority < 1) {
-      if (sc.nr_reclaimed === 0) pgdat.kswapd_failures++;
-      break;
-    }
-    yield;
+/** From being woken, or trying again, to the end of balance_pgdat. Data, so that it can be saved. */
+export class KswapdRun {
+  readonly sc: ScanControl;
+  /** What each zone's boost was at the start, and how much of that is still to be freed. */
+  readonly boosts: readonly number[];
+  nr_boost_reclaim: number;
+  /** The order that was asked for. */
+  readonly alloc_order: order_t;
+
+  constructor(sc: ScanControl, zones: readonly Zone[], alloc_order: order_t) {
+    this.sc = sc;
+    this.boosts = zones.map((zone) => zone.watermark_boost);
+    this.nr_boost_reclaim = this.boosts.reduce((sum, boost) => sum + boost, 0);
+    this.alloc_order = alloc_order;
   }
-  if (boosted) {
+}
+
+const highest_zoneidx = (m: Machine): number => m.shape.zone_names.length - 1;
+
+function start_run(m: Machine, pgdat: Pgdat): KswapdRun {
+  const highest = highest_zoneidx(m);
+  pgdat.kswapd_state = KSWAPD_RUNNING;
+  pgdat.kswapd_woken = false;
+  const alloc_order = pgdat.kswapd_max_order;
+  pgdat.kswapd_max_order = 0;
+  const trace = m.trace.mm_vmscan_kswapd_wake;
+  if (trace.enabled) trace.emit(pgdat.nid, highest, alloc_order);
+  count_vm_event(m, PAGEOUTRUN);
+  const sc = new ScanControl(m, GFP_KERNEL, alloc_order, highest, 0);
+  const run = new KswapdRun(sc, pgdat.zones, alloc_order);
+  pgdat.kswapd_run = run;
+  return run;
+}
+
+/**
+ * One turn of the loop that reclaims until some zone is above HIGH for the order and what boosts
+ * asked for is freed, or nothing more comes; true while there are more. (vmscan.c: balance_pgdat)
+ */
+function balance_pgdat(m: Machine, pgdat: Pgdat, run: KswapdRun): boolean {
+  const { sc } = run;
+  const balanced = pgdat_balanced(m, pgdat, sc.order, highest_zoneidx(m));
+  if (!balanced && run.nr_boost_reclaim > 0) {
+    // Need comes first: the boost is for later.
+    run.nr_boost_reclaim = 0;
+    sc.priority = DEF_PRIORITY;
+  }
+  if (run.nr_boost_reclaim === 0 && balanced) return false;
+  let raise_priority = run.nr_boost_reclaim === 0 || sc.priority !== DEF_PRIORITY - 2;
+  sc.may_writepage = sc.priority < DEF_PRIORITY - 2 || (m.sysctl['laptop_mode'] ?? 0) === 0;
+  if (run.nr_boost_reclaim > 0) sc.may_writepage = false;
+  sc.may_swap = run.nr_boost_reclaim === 0;
+  const before = sc.nr_reclaimed;
+  if (kswapd_shrink_node(m, sc, pgdat)) raise_priority = false;
+  const nr_reclaimed = sc.nr_reclaimed - before;
+  run.nr_boost_reclaim -= Math.min(run.nr_boost_reclaim, nr_reclaimed);
+  if (run.nr_boost_reclaim > 0 && nr_reclaimed === 0) return false;
+  if (raise_priority || nr_reclaimed === 0) sc.priority--;
+  if (sc.priority >= 1) return true;
+  if (sc.nr_reclaimed === 0) pgdat.kswapd_failures++;
+  return false;
+}
+
+/** After balance_pgdat: gives boosts back, and sleeps unless the node is short still (vmscan.c). */
+function kswapd_try_to_sleep(m: Machine, pgdat: Pgdat, run: KswapdRun): boolean {
+  const highest = highest_zoneidx(m);
+  if (run.boosts.some((boost) => boost > 0)) {
     pgdat.zones.forEach((zone, i) => {
-      zone.watermark_boost -= Math.min(zone.watermark_boost, boosts[i]!);
+      zone.watermark_boost -= Math.min(zone.watermark_boost, run.boosts[i]!);
     });
     wakeup_kcompactd(m, pgdat, m.shape.pageblock_order, highest);
   }
-  return sc.order;
-}
-
-/** From being woken to the next sleep (vmscan.c: kswapd, kswapd_try_to_sleep). */
-function* kswapd_run(m: Machine, pgdat: Pgdat): Job {
-  const highest = m.shape.zone_names.length - 1;
-  pgdat.kswapd_state = KSWAPD_RUNNING;
-  for (;;) {
-    pgdat.kswapd_woken = false;
-    let alloc_order = pgdat.kswapd_max_order;
-    pgdat.kswapd_max_order = 0;
-    const { mm_vmscan_kswapd_wake } = m.trace;
-    if (mm_vmscan_kswapd_wake.enabled) {
-      mm_vmscan_kswapd_wake.emit(pgdat.nid, highest, alloc_order);
-    }
-    let reclaim_order = yield* balance_pgdat(m, pgdat, alloc_order);
-    if (reclaim_order >= alloc_order) {
-      // The order was reached, or given up: by then only what was asked for since counts.
-      alloc_order = reclaim_order = pgdat.kswapd_max_order;
-    }
-    const hopeless = pgdat.kswapd_failures >= MAX_RECLAIM_RETRIES;
-    if (hopeless || pgdat_balanced(m, pgdat, reclaim_order, highest)) {
-      reset_isolation_suitable(m, pgdat.nid);
-      wakeup_kcompactd(m, pgdat, alloc_order, highest);
-      if (m.trace.mm_vmscan_kswapd_sleep.enabled) m.trace.mm_vmscan_kswapd_sleep.emit(pgdat.nid);
-      break;
-    }
-    count_vm_event(m, KSWAPD_HIGH_WMARK_HIT_QUICKLY);
-    yield;
+  pgdat.kswapd_run = null;
+  // 0 when the larger order is compaction's business now.
+  let reclaim_order = run.sc.order;
+  let { alloc_order } = run;
+  if (reclaim_order >= alloc_order) {
+    // The order was reached, or given up: by then only what was asked for since counts.
+    alloc_order = reclaim_order = pgdat.kswapd_max_order;
   }
+  const hopeless = pgdat.kswapd_failures >= MAX_RECLAIM_RETRIES;
+  if (!hopeless && !pgdat_balanced(m, pgdat, reclaim_order, highest)) {
+    count_vm_event(m, KSWAPD_HIGH_WMARK_HIT_QUICKLY);
+    return false;
+  }
+  reset_isolation_suitable(m, pgdat.nid);
+  wakeup_kcompactd(m, pgdat, alloc_order, highest);
+  if (m.trace.mm_vmscan_kswapd_sleep.enabled) m.trace.mm_vmscan_kswapd_sleep.emit(pgdat.nid);
   pgdat.kswapd_state = KSWAPD_ASLEEP;
-  return 0;
+  return true;
 }
 
-/** KernelProfile.kswapd_tick: runs those that were woken until they sleep. */
+/** A step of a node's kswapd; false when it sleeps. What is between two steps is pgdat's data. */
+function kswapd_step(m: Machine, pgdat: Pgdat): boolean {
+  const run = (pgdat.kswapd_run as KswapdRun | null) ?? start_run(m, pgdat);
+  return balance_pgdat(m, pgdat, run) || !kswapd_try_to_sleep(m, pgdat, run);
+}
+
+/** KernelProfile.kswapd_tick: runs those that were woken, or were at work when saved, until they sleep. */
 export function* kswapd_tick(m: Machine): Job {
   for (const pgdat of m.nodes) {
-    if (pgdat.kswapd_woken && pgdat.kswapd_state !== KSWAPD_RUNNING) yield* kswapd_run(m, pgdat);
+    while ((pgdat.kswapd_woken || pgdat.kswapd_state === KSWAPD_RUNNING) && kswapd_step(m, pgdat)) {
+      yield;
+    }
   }
   return 0;
 }
