@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { mount_root } from '../../src/fs/tree.ts';
 import { O_RDONLY, O_WRONLY, type OpenFile, type Vnode } from '../../src/fs/vfs.ts';
+import { compact_nodes } from '../../src/kernels/linux-2.6.35/compaction.ts';
 import {
   alloc_huge_page,
   free_huge_page,
@@ -13,8 +14,9 @@ import {
 } from '../../src/kernels/linux-2.6.35/hugetlb.ts';
 import { set_overcommit } from '../../src/kernels/linux-2.6.35/hugetlb_files.ts';
 import { EFAULT, EINVAL, EIO, ENOMEM } from '../../src/lib/errno.ts';
-import { is_job, run_job } from '../../src/lib/kthread.ts';
-import { boot } from '../../src/machine.ts';
+import { is_job, type Job, run_job, settle } from '../../src/lib/kthread.ts';
+import { advance_clock, boot } from '../../src/machine.ts';
+import { MemoryBlockDevice } from '../../src/mm/block_device.ts';
 import { debug_vm } from '../../src/mm/debug_vm.ts';
 import { create_process, do_exit, do_fork } from '../../src/mm/fork.ts';
 import { __GFP_COMP, GFP_KERNEL, MIGRATE_UNMOVABLE } from '../../src/mm/gfp.ts';
@@ -445,4 +447,68 @@ test('workloads write, fork and verify huge pages', () => {
   const copy = fork_machine(m);
   assert.equal(state_hash(copy), state_hash(m));
   debug_vm(copy);
+});
+
+/** A machine full of files and processes, and a pool that asks for more than there is. */
+function growth(compaction: boolean): { m: Machine; job: Job } {
+  const m = boot({ memory: 128 * MIB, compaction, disk: new MemoryBlockDevice(2 ** 28) });
+  const disk = mount_root(m).lookup('disk') as Vnode;
+  const bytes = new Uint8Array(MIB).fill(7);
+  for (let i = 0; i < 90; i++) {
+    const open = (disk.create(`f${i}`, 0o644, ROOT) as Vnode).open(O_WRONLY, ROOT) as OpenFile;
+    assert.equal(settle(open.write(bytes, 0)), MIB);
+    open.release();
+  }
+  for (let i = 0; i < 90; i += 3) disk.unlink(`f${i}`);
+  run_job(spawn_workload(m, 'anon 16M pattern=every:2', () => -1));
+  return { m, job: set_max_huge_pages(m, m.hstates[0]!, 1000, nodes_with_memory(m)) };
+}
+
+for (const compaction of [true, false]) {
+  test(`a pool that grows in slices ends as in one go${compaction ? '' : ', without compaction'}`, () => {
+    const whole = growth(compaction);
+    const got = run_job(whole.job);
+    const sliced = growth(compaction);
+    const { m } = sliced;
+    let pauses = 0;
+    let inside = 0;
+    for (let at = 0; ; pauses++) {
+      const step = sliced.job.next();
+      if (step.done) {
+        assert.equal(step.value, got);
+        break;
+      }
+      // At each pause the machine is as any other task may see it.
+      assert.equal(m.current_flags, 0);
+      if (m.hstates[0]!.nr_huge_pages === at) inside++;
+      at = m.hstates[0]!.nr_huge_pages;
+      if (pauses % 16 === 0) read(m, '/proc/meminfo');
+    }
+    assert.ok(inside > got, `${inside} of ${pauses} pauses are within a page's allocation`);
+    assert.equal(state_hash(m), state_hash(whole.m));
+    debug_vm(m);
+  });
+}
+
+test('a pool grows while others allocate, reclaim and compact', () => {
+  const { m, job } = growth(true);
+  const other = compact_nodes(m);
+  const clock = advance_clock(m, 100);
+  let files = 0;
+  for (let i = 0; !job.next().done; i++) {
+    if (i % 3 === 0) other.next();
+    if (i % 5 === 0) clock.next();
+    if (i % 7 === 0) {
+      const pfn = m.kernel.alloc_pages(m, GFP_KERNEL, 0);
+      if (pfn >= 0) m.kernel.__free_pages(m, pfn, 0);
+    }
+    if (i % 50 === 0) {
+      debug_vm(m);
+      files++;
+    }
+  }
+  assert.ok(files > 2);
+  run_job(other);
+  run_job(clock);
+  debug_vm(m);
 });

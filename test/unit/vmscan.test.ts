@@ -243,9 +243,9 @@ test('4.10: with swap the lists share by swappiness and by what was rotated', ()
 test('4.8: a pass without result is progress of 1, unless every zone was given up', () => {
   const t = new Pages();
   for (let i = 0; i < 50; i++) t.m.memmap._count[t.add(i)]!++;
-  assert.equal(try_to_free_pages(t.m, [t.zone], 3, 0, GFP_KERNEL), 1);
+  assert.equal(run_job(try_to_free_pages(t.m, [t.zone], 3, 0, GFP_KERNEL)), 1);
   t.zone.all_unreclaimable = 1;
-  assert.equal(try_to_free_pages(t.m, [t.zone], 3, 0, GFP_KERNEL), 0);
+  assert.equal(run_job(try_to_free_pages(t.m, [t.zone], 3, 0, GFP_KERNEL)), 0);
   assert.equal(t.m.vm_events[ALLOCSTALL], 2);
   assert.equal(t.zone.prev_priority, 0);
 });
@@ -417,7 +417,7 @@ test('a page that somebody holds, or that is not on the list, is left alone', ()
   const held = t.add(5);
   assert.equal(find_get_page(t.m, t.mapping, 5), held);
   for (let i = 0; i < 40; i++) t.add(100 + i);
-  assert.ok(try_to_free_pages(t.m, [t.zone], 3, 0, GFP_KERNEL) >= 32);
+  assert.ok(run_job(try_to_free_pages(t.m, [t.zone], 3, 0, GFP_KERNEL)) >= 32);
   assert.ok(PageLRU(t.m.memmap, held) && !PageActive(t.m.memmap, held));
   assert.equal(t.list(LRU_ACTIVE_ANON).length, 0);
 });

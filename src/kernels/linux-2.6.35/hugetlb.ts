@@ -37,6 +37,7 @@ import {
 } from '../../mm/page_flags.ts';
 import { count_vm_event, HTLB_BUDDY_PGALLOC, HTLB_BUDDY_PGALLOC_FAIL } from '../../mm/vmstat.ts';
 import { run_kswapd } from './kswapd.ts';
+import { alloc_pages_job } from './page_alloc.ts';
 import { is_highmem } from './watermark.ts';
 
 /** Slices that kswapd gets for each page: about as much as the growth itself takes. */
@@ -156,9 +157,9 @@ export function free_huge_page(m: Machine, h: Hstate, pfn: pfn_t): void {
 }
 
 /** A new page of exactly this node, straight into the pool: whether there was one. */
-function alloc_fresh_huge_page_node(m: Machine, h: Hstate, nid: nid_t): boolean {
+function* alloc_fresh_huge_page_node(m: Machine, h: Hstate, nid: nid_t): Job<boolean> {
   const gfp = htlb_alloc_mask(m) | __GFP_COMP | __GFP_THISNODE | __GFP_REPEAT | __GFP_NOWARN;
-  const pfn = h.at_fault_limit() ? -1 : m.kernel.alloc_pages(m, gfp, h.order, nid);
+  const pfn = h.at_fault_limit() ? -1 : yield* alloc_pages_job(m, gfp, h.order, nid);
   if (pfn < 0) return false;
   h.nr_huge_pages++;
   h.nr_huge_pages_node[page_zone(m, pfn).nid]!++;
@@ -167,14 +168,16 @@ function alloc_fresh_huge_page_node(m: Machine, h: Hstate, nid: nid_t): boolean 
 }
 
 /** A new page of the next node that has one (hugetlb.c). */
-function alloc_fresh_huge_page(m: Machine, h: Hstate, allowed: readonly nid_t[]): boolean {
+function* alloc_fresh_huge_page(m: Machine, h: Hstate, allowed: readonly nid_t[]): Job<boolean> {
   const start = hstate_next_node_to_alloc(h, allowed);
   let nid = start;
   let got = false;
+  // Two writers at once take turns at the nodes: each gives up after as many as there are.
+  let left = allowed.length;
   do {
-    got = alloc_fresh_huge_page_node(m, h, nid);
+    got = yield* alloc_fresh_huge_page_node(m, h, nid);
     if (!got) nid = hstate_next_node_to_alloc(h, allowed);
-  } while (!got && nid !== start);
+  } while (!got && nid !== start && --left > 0);
   count_vm_event(m, got ? HTLB_BUDDY_PGALLOC : HTLB_BUDDY_PGALLOC_FAIL);
   return got;
 }
@@ -259,9 +262,9 @@ export function* set_max_huge_pages(
     if (!adjust_pool_surplus(h, allowed, -1)) break;
   }
   while (count > persistent_huge_pages(h)) {
-    if (!alloc_fresh_huge_page(m, h, allowed)) return persistent_huge_pages(h);
+    if (!(yield* alloc_fresh_huge_page(m, h, allowed))) return persistent_huge_pages(h);
     yield;
-    run_kswapd(m, KSWAPD_SLICES);
+    yield* run_kswapd(m, KSWAPD_SLICES);
   }
   // What is promised stays; the rest of what is in use becomes surplus.
   const min_count = Math.max(count, h.resv_huge_pages + h.nr_huge_pages - h.free_huge_pages);

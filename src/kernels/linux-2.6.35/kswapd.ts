@@ -309,7 +309,7 @@ export function kswapd_slice(m: Machine, pgdat: Pgdat): boolean {
 }
 
 /** Gives every node's kswapd that is awake up to `slices` slices of work; false when all sleep. */
-export function run_kswapd(m: Machine, slices: number): boolean {
+export function* run_kswapd(m: Machine, slices: number): Job<boolean> {
   // Not from within: it would meet itself, half-way through a slice.
   if ((m.current_flags & PF_MEMALLOC) !== 0) return false;
   let awake = false;
@@ -317,6 +317,7 @@ export function run_kswapd(m: Machine, slices: number): boolean {
     for (let i = 0; i < slices; i++) {
       awake = kswapd_slice(m, pgdat);
       if (!awake) break;
+      if (m.beside === null) yield;
     }
   }
   return awake;

@@ -133,15 +133,15 @@ function gfp_to_alloc_flags(m: Machine, gfp: number): number {
   return alloc_flags;
 }
 
-/** Runs a job to its end and lets others run where it pauses. */
-function run_beside(m: Machine, job: Job): number {
-  if (m.beside === null) return run_job(job);
+/** A job that lets others run where it pauses: those of a simulated processor, or the caller's. */
+function* run_beside(m: Machine, job: Job): Job {
   // kswapd, just woken, has the right to run first.
-  m.beside.cond_resched(m);
+  m.beside?.cond_resched(m);
   for (;;) {
     const step = job.next();
     if (step.done) return step.value;
-    m.beside.cond_resched(m);
+    if (m.beside !== null) m.beside.cond_resched(m);
+    else yield;
   }
 }
 
@@ -149,7 +149,7 @@ function run_beside(m: Machine, job: Job): number {
  * Compacts for one request, then tries the lists again. (page_alloc.c: __alloc_pages_direct_compact)
  * The preferred zone carries the deferral, whichever zone was compacted.
  */
-function __alloc_pages_direct_compact(
+function* __alloc_pages_direct_compact(
   m: Machine,
   gfp: number,
   order: order_t,
@@ -158,9 +158,9 @@ function __alloc_pages_direct_compact(
   alloc_flags: number,
   preferred_zone: Zone,
   migratetype: number,
-): pfn_t | -1 {
+): Job<pfn_t | -1> {
   if (!m.shape.compaction || order === 0 || compaction_deferred(preferred_zone)) return -1;
-  const rc = run_beside(m, try_to_compact_pages(m, zonelist, high_zoneidx, order, gfp));
+  const rc = yield* run_beside(m, try_to_compact_pages(m, zonelist, high_zoneidx, order, gfp));
   if (rc === COMPACT_SKIPPED) return -1;
   // Pages that compaction freed may wait on this CPU's lists instead of having merged.
   drain_local_pages(m);
@@ -186,17 +186,14 @@ function __alloc_pages_direct_compact(
 }
 
 /** Reclaims for one request; what that achieved (page_alloc.c: __alloc_pages_direct_reclaim). */
-function direct_reclaim(
+function* direct_reclaim(
   m: Machine,
   gfp: number,
   order: order_t,
   zonelist: readonly Zone[],
   high_zoneidx: number,
-): number {
-  const flags = m.current_flags;
-  m.current_flags |= PF_MEMALLOC;
-  const progress = try_to_free_pages(m, zonelist, high_zoneidx, order, gfp);
-  m.current_flags = flags;
+): Job {
+  const progress = yield* try_to_free_pages(m, zonelist, high_zoneidx, order, gfp);
   if (order !== 0) drain_all_pages(m);
   return progress;
 }
@@ -244,18 +241,23 @@ function should_alloc_retry(gfp: number, order: order_t, pages_reclaimed: number
 }
 
 /** What happens while a request waits: writes end, and kswapd has its turn if it was woken. */
-function wait_for_memory(m: Machine, gfp: number): void {
+function* wait_for_memory(m: Machine, gfp: number): Job<void> {
   if (m.beside !== null) {
     m.beside.sleep(m, RETRY_WAIT_MS);
     return;
   }
   congestion_wait(m, RETRY_WAIT_MS);
   // Only where the caller holds nothing that kswapd could need.
-  if ((gfp & (__GFP_FS | __GFP_IO)) === (__GFP_FS | __GFP_IO)) run_kswapd(m, RETRY_WAIT_SLICES);
+  if ((gfp & (__GFP_FS | __GFP_IO)) === (__GFP_FS | __GFP_IO)) {
+    yield* run_kswapd(m, RETRY_WAIT_SLICES);
+  }
 }
 
-/** page_alloc.c: __alloc_pages_slowpath. */
-function __alloc_pages_slowpath(
+/**
+ * page_alloc.c: __alloc_pages_slowpath. A job: it pauses inside compaction and reclaim and between its
+ * passes. Most callers run it to its end; who need not wait goes on with other work meanwhile.
+ */
+function* __alloc_pages_slowpath(
   m: Machine,
   gfp: number,
   order: order_t,
@@ -263,7 +265,7 @@ function __alloc_pages_slowpath(
   high_zoneidx: number,
   preferred_zone: Zone,
   migratetype: number,
-): pfn_t | -1 {
+): Job<pfn_t | -1> {
   if (order >= m.shape.max_order) return -1;
   if (m.shape.numa && (gfp & GFP_THISNODE) === GFP_THISNODE) return -1;
   let pages_reclaimed = 0;
@@ -309,7 +311,7 @@ function __alloc_pages_slowpath(
     if ((m.current_flags & PF_MEMALLOC) !== 0) return -1;
     if (is_oom_victim(m) && (gfp & __GFP_NOFAIL) === 0) return -1;
 
-    let pfn: number = __alloc_pages_direct_compact(
+    let pfn: number = yield* __alloc_pages_direct_compact(
       m,
       gfp,
       order,
@@ -320,7 +322,7 @@ function __alloc_pages_slowpath(
       migratetype,
     );
     if (pfn >= 0) return pfn;
-    const progress = direct_reclaim(m, gfp, order, zonelist, high_zoneidx);
+    const progress = yield* direct_reclaim(m, gfp, order, zonelist, high_zoneidx);
     if (progress > 0) {
       pfn = get_page_from_freelist(
         m,
@@ -359,8 +361,47 @@ function __alloc_pages_slowpath(
       BUG_ON((gfp & __GFP_NOFAIL) !== 0, 'alloc_pages: __GFP_NOFAIL can never succeed');
       return -1;
     }
-    if (!restart) wait_for_memory(m, gfp);
+    if (!restart) yield* wait_for_memory(m, gfp);
   }
+}
+
+const gfp_migratetype = (m: Machine, gfp: number): number =>
+  m.page_group_by_mobility_disabled ? MIGRATE_UNMOVABLE : allocflags_to_migratetype(gfp);
+
+/** The fast path: one walk at LOW. */
+function get_page_at_low(
+  m: Machine,
+  gfp: number,
+  order: order_t,
+  zonelist: readonly Zone[],
+): pfn_t | -1 {
+  const high_zoneidx = gfp_zone(m.shape, gfp);
+  const preferred_zone = first_zones_zonelist(zonelist, high_zoneidx);
+  if (preferred_zone === undefined) return -1;
+  return get_page_from_freelist(
+    m,
+    gfp | __GFP_HARDWALL,
+    order,
+    zonelist,
+    high_zoneidx,
+    WMARK_LOW | ALLOC_CPUSET,
+    preferred_zone,
+    gfp_migratetype(m, gfp),
+  );
+}
+
+/** What follows when the fast path had nothing. */
+function* alloc_slowly(
+  m: Machine,
+  gfp: number,
+  order: order_t,
+  zonelist: readonly Zone[],
+): Job<pfn_t | -1> {
+  const zone_idx = gfp_zone(m.shape, gfp);
+  const preferred = first_zones_zonelist(zonelist, zone_idx);
+  if (preferred === undefined) return -1;
+  const migratetype = gfp_migratetype(m, gfp);
+  return yield* __alloc_pages_slowpath(m, gfp, order, zonelist, zone_idx, preferred, migratetype);
 }
 
 /** The heart of the allocator: one block from a zonelist, or -1 (page_alloc.c). */
@@ -370,40 +411,38 @@ export function __alloc_pages_nodemask(
   order: order_t,
   zonelist: readonly Zone[],
 ): pfn_t | -1 {
-  const high_zoneidx = gfp_zone(m.shape, gfp);
-  const migratetype = m.page_group_by_mobility_disabled
-    ? MIGRATE_UNMOVABLE
-    : allocflags_to_migratetype(gfp);
-  const preferred_zone = first_zones_zonelist(zonelist, high_zoneidx);
-  if (preferred_zone === undefined) return -1;
-  let pfn = get_page_from_freelist(
-    m,
-    gfp | __GFP_HARDWALL,
-    order,
-    zonelist,
-    high_zoneidx,
-    WMARK_LOW | ALLOC_CPUSET,
-    preferred_zone,
-    migratetype,
-  );
-  if (pfn < 0) {
-    pfn = __alloc_pages_slowpath(
-      m,
-      gfp,
-      order,
-      zonelist,
-      high_zoneidx,
-      preferred_zone,
-      migratetype,
-    );
-  }
-  if (m.trace.mm_page_alloc.enabled) m.trace.mm_page_alloc.emit(pfn, order, gfp, migratetype);
+  let pfn = get_page_at_low(m, gfp, order, zonelist);
+  if (pfn < 0) pfn = run_job(alloc_slowly(m, gfp, order, zonelist));
+  trace_page_alloc(m, pfn, order, gfp);
   return pfn;
+}
+
+function trace_page_alloc(m: Machine, pfn: pfn_t | -1, order: order_t, gfp: number): void {
+  const { mm_page_alloc } = m.trace;
+  if (mm_page_alloc.enabled) mm_page_alloc.emit(pfn, order, gfp, gfp_migratetype(m, gfp));
+}
+
+function zonelist_of(m: Machine, gfp: number, nid: nid_t): readonly Zone[] {
+  const node = m.nodes[nid < 0 ? numa_node_id(m) : nid]!;
+  const thisnode = m.shape.numa && (gfp & __GFP_THISNODE) !== 0;
+  return node.node_zonelists[thisnode ? 1 : 0]!;
 }
 
 /** A block for a request of node `nid` (the current CPU's when negative) (gfp.h: alloc_pages_node). */
 export function alloc_pages(m: Machine, gfp: number, order: order_t, nid: nid_t = -1): pfn_t | -1 {
-  const node = m.nodes[nid < 0 ? numa_node_id(m) : nid]!;
-  const thisnode = m.shape.numa && (gfp & __GFP_THISNODE) !== 0;
-  return __alloc_pages_nodemask(m, gfp, order, node.node_zonelists[thisnode ? 1 : 0]!);
+  return __alloc_pages_nodemask(m, gfp, order, zonelist_of(m, gfp, nid));
+}
+
+/** The same as a job, for a request that may take long. Whoever runs it may do other work between. */
+export function* alloc_pages_job(
+  m: Machine,
+  gfp: number,
+  order: order_t,
+  nid: nid_t = -1,
+): Job<pfn_t | -1> {
+  const zonelist = zonelist_of(m, gfp, nid);
+  let pfn = get_page_at_low(m, gfp, order, zonelist);
+  if (pfn < 0) pfn = yield* alloc_slowly(m, gfp, order, zonelist);
+  trace_page_alloc(m, pfn, order, gfp);
+  return pfn;
 }

@@ -15,7 +15,7 @@
  * Linux: mm/vmscan.c. Differs: no memory cgroups, no swap token, no cpusets.
  */
 import { BUG_ON } from '../../lib/bug.ts';
-import type { Job } from '../../lib/kthread.ts';
+import { type Job, run_job } from '../../lib/kthread.ts';
 import { list_add, list_del, list_empty, list_splice_init } from '../../lib/list.ts';
 import type { AddressSpace } from '../../mm/address_space.ts';
 import {
@@ -768,11 +768,12 @@ export function shrink_zone_end(m: Machine, sc: ScanControl, zone: Zone): void {
 }
 
 /** Reclaims from one zone at one priority; adds to sc.nr_reclaimed (vmscan.c). */
-function shrink_zone(m: Machine, sc: ScanControl, zone: Zone, priority: number): void {
+function* shrink_zone(m: Machine, sc: ScanControl, zone: Zone, priority: number): Job<void> {
   shrink_zone_begin(m, sc, zone, priority);
   do {
-    // Linux has cond_resched in shrink_page_list: kswapd may have its turn.
-    m.beside?.cond_resched(m);
+    // Linux has cond_resched in shrink_page_list: kswapd may have its turn, or anybody.
+    if (m.beside !== null) m.beside.cond_resched(m);
+    else yield;
   } while (shrink_zone_round(m, sc, zone, priority));
   shrink_zone_end(m, sc, zone);
 }
@@ -810,6 +811,11 @@ export function note_zone_scanning_priority(zone: Zone, priority: number): void 
  * `lru_pages`. Returns objects that went, of those that the caches count (vmscan.c).
  */
 export function shrink_slab(m: Machine, scanned: number, gfp: number, lru_pages: number): number {
+  return run_job(shrink_slab_job(m, scanned, gfp, lru_pages));
+}
+
+/** The same with a pause after each batch, where the kernel has cond_resched. */
+function* shrink_slab_job(m: Machine, scanned: number, gfp: number, lru_pages: number): Job {
   const pressure = scanned === 0 ? SWAP_CLUSTER_MAX : scanned;
   let freed = 0;
   for (const shrinker of m.shrinkers) {
@@ -829,6 +835,7 @@ export function shrink_slab(m: Machine, scanned: number, gfp: number, lru_pages:
       if (after < before) freed += before - after;
       count_vm_events(m, SLABS_SCANNED, SHRINK_BATCH);
       total_scan -= SHRINK_BATCH;
+      if (m.beside === null) yield;
     }
     shrinker.nr += total_scan;
   }
@@ -838,13 +845,13 @@ export function shrink_slab(m: Machine, scanned: number, gfp: number, lru_pages:
 // ---- direct reclaim
 
 /** One pass over all zones of a zonelist. True when every zone was passed over (vmscan.c). */
-function shrink_zones(
+function* shrink_zones(
   m: Machine,
   sc: ScanControl,
   zonelist: readonly Zone[],
   high_zoneidx: number,
   priority: number,
-): boolean {
+): Job<boolean> {
   let all_unreclaimable = true;
   for (let i = 0; i < zonelist.length; i++) {
     const zone = zonelist[i]!;
@@ -852,19 +859,19 @@ function shrink_zones(
     note_zone_scanning_priority(zone, priority);
     // kswapd looks at such a zone now and then.
     if (zone.all_unreclaimable !== 0 && priority !== DEF_PRIORITY) continue;
-    shrink_zone(m, sc, zone, priority);
+    yield* shrink_zone(m, sc, zone, priority);
     all_unreclaimable = false;
   }
   return all_unreclaimable;
 }
 
 /** The loop of direct reclaim over falling priorities (vmscan.c: do_try_to_free_pages). */
-function do_try_to_free_pages(
+function* do_try_to_free_pages(
   m: Machine,
   sc: ScanControl,
   zonelist: readonly Zone[],
   high_zoneidx: number,
-): number {
+): Job {
   count_vm_event(m, ALLOCSTALL);
   let lru_pages = 0;
   for (const zone of zonelist) {
@@ -875,8 +882,8 @@ function do_try_to_free_pages(
   let priority = DEF_PRIORITY;
   for (; priority >= 0; priority--) {
     sc.nr_scanned = 0;
-    all_unreclaimable = shrink_zones(m, sc, zonelist, high_zoneidx, priority);
-    shrink_slab(m, sc.nr_scanned, sc.gfp_mask, lru_pages);
+    all_unreclaimable = yield* shrink_zones(m, sc, zonelist, high_zoneidx, priority);
+    yield* shrink_slab_job(m, sc.nr_scanned, sc.gfp_mask, lru_pages);
     sc.nr_reclaimed += m.reclaimed_slab;
     m.reclaimed_slab = 0;
     total_scanned += sc.nr_scanned;
@@ -898,19 +905,28 @@ function do_try_to_free_pages(
 
 /**
  * Reclaims for a request that found no memory: 32 pages at least, from the zones that it may use.
- * Returns pages freed; 1 without a single one while some zone is still worth a try; else 0
- * (vmscan.c).
+ * Ends in the pages freed; 1 without a single one while some zone is still worth a try; else 0.
+ * What others do while it pauses is neither its own reclaim nor counts as that (vmscan.c).
  */
-export function try_to_free_pages(
+export function* try_to_free_pages(
   m: Machine,
   zonelist: readonly Zone[],
   high_zoneidx: number,
   order: order_t,
   gfp: number,
-): number {
+): Job {
   const sc = new ScanControl(m, gfp, order, SWAP_CLUSTER_MAX);
-  m.reclaimed_slab = 0;
-  return do_try_to_free_pages(m, sc, zonelist, high_zoneidx);
+  const job = do_try_to_free_pages(m, sc, zonelist, high_zoneidx);
+  for (let slab = 0; ; ) {
+    const flags = m.current_flags;
+    m.current_flags |= PF_MEMALLOC;
+    m.reclaimed_slab = slab;
+    const step = job.next();
+    slab = m.reclaimed_slab;
+    m.current_flags = flags;
+    if (step.done) return step.value;
+    yield;
+  }
 }
 
 // ---- zone reclaim (NUMA)
@@ -972,7 +988,7 @@ function __zone_reclaim(
   if (zone_pagecache_reclaimable(m, zone) > min_unmapped) {
     for (let prio = ZONE_RECLAIM_PRIORITY; prio >= 0 && sc.nr_reclaimed < nr_pages; prio--) {
       note_zone_scanning_priority(zone, prio);
-      shrink_zone(m, sc, zone, prio);
+      run_job(shrink_zone(m, sc, zone, prio));
     }
   }
   const stat = zone.vm_stat;
