@@ -24,6 +24,9 @@ interface Addon {
   alignOffset(view: Uint8Array): number;
   discard(view: Uint8Array, offsets: Uint32Array | Int32Array, count: number): number;
   exec?(argv: string[]): number;
+  watchThreads?(begin: boolean): boolean;
+  endedThreads?(size: number): number[];
+  addressOf?(view: Uint8Array): number;
 }
 
 export const MNT_FORCE = 1;
@@ -116,6 +119,24 @@ export function exec(argv: string[]): number {
   return load()?.exec?.(argv) ?? -38;
 }
 
+/**
+ * What fuse-native keeps for each thread of libfuse, given back when the thread has ended. Without
+ * the addon it is kept for ever.
+ */
+export class ThreadBuffers {
+  readonly #buffers = new Map<number, Buffer>();
+  #count = 0;
+
+  /** A zeroed buffer that no garbage collection takes. */
+  make(size: number): Buffer {
+    for (const address of load()?.endedThreads?.(size) ?? []) this.#buffers.delete(address);
+    const buffer = Buffer.alloc(size);
+    this.#buffers.set(load()?.addressOf?.(buffer) ?? -this.#count, buffer);
+    if (++this.#count % 100 === 0) debug('%d threads, %d kept', this.#count, this.#buffers.size);
+    return buffer;
+  }
+}
+
 /** The constructor that fuse-native exports. Throws with one clear line when it cannot load. */
 export function loadFuse(): unknown {
   let why = '';
@@ -129,7 +150,10 @@ export function loadFuse(): unknown {
     debug('bundled libfuse: %s', why);
   }
   try {
-    return require('fuse-native');
+    load()?.watchThreads?.(true);
+    const fuse = require('fuse-native') as unknown;
+    if (load()?.watchThreads?.(false) === false) debug('threads of libfuse are not watched');
+    return fuse;
   } catch (error) {
     const message = (error as Error).message.split('\n')[0] ?? '';
     throw new Error(`cannot load FUSE (${why}${message}): apt-get install libfuse2, or npm ci`);

@@ -23,7 +23,7 @@ import {
 import { EIO, ENOTEMPTY, ERANGE } from '../src/lib/errno.ts';
 import { reportDefect } from './jobs.ts';
 import { mountAt } from './mountinfo.ts';
-import { closeFuseOnExec, loadFuse, MNT_DETACH, umount } from './native.ts';
+import { closeFuseOnExec, loadFuse, MNT_DETACH, ThreadBuffers, umount } from './native.ts';
 import type { Operations, Reply } from './ops.ts';
 import { Failure, type Transport } from './transport.ts';
 import { explainMountFailure, runFusermount } from './unmount.ts';
@@ -97,6 +97,7 @@ export class FuseNativeTransport implements Transport {
     const ops = this.#ops;
     const walk = (path: string) => this.#walk(path);
     const allowOther = this.#options.allowOther;
+    const threads = new ThreadBuffers();
 
     // The methods with an underscore are fuse-native's own; the version is pinned.
     class PageblockFuse extends Base {
@@ -113,6 +114,11 @@ export class FuseNativeTransport implements Transport {
         ];
         if (allowOther) options.push('allow_other');
         return '-o' + options.join(',');
+      }
+
+      // fuse-native's own keeps what it makes for a thread for ever, and threads come and go.
+      _malloc(size: number): Buffer {
+        return threads.make(size);
       }
 
       // fuse-native's own makes st_nlink 1 of 0, and a Date of each time.

@@ -7,6 +7,9 @@
 // alignOffset(view)        bytes from the view's start to the first page-aligned address.
 // discard(view, offsets, count)  gives the memory of pages back to the host.
 // exec(argv)               becomes another program; returns -errno when it cannot.
+// watchThreads(begin)      around the load of fuse-native: learns of the end of libfuse's threads.
+// endedThreads(size)       addresses of what fuse-native kept for threads that have ended.
+// addressOf(view)          where a view's bytes lie.
 //
 // Nothing here knows what the bytes mean. The TypeScript core runs without this file: it is
 // loaded by mount/native.ts alone, which has an answer for its absence.
@@ -15,13 +18,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <napi.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <unistd.h>
+#include <uv.h>
 
 #include <algorithm>
 #include <cstdint>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -202,6 +208,93 @@ Napi::Value Discard(const Napi::CallbackInfo& info) {
   return Napi::Number::New(env, given);
 }
 
+// libfuse 2 starts a thread for each request in flight and ends those beyond ten that are idle.
+// fuse-native keeps a buffer with an async handle in it for each thread that there ever was: under
+// load thousands, and every wake-up of the loop looks at all of them. Its key for thread-specific
+// data has no destructor. It is the only key that its load creates, so it lies between two of ours,
+// and can be made again, with the same number and with a destructor, before there is a thread.
+std::mutex ended_mutex;
+std::vector<uint8_t*> ended;   // by the threads themselves
+std::vector<uint8_t*> closed;  // their handles are: nobody refers to them any more
+
+void ThreadEnded(void* locals) {
+  std::lock_guard<std::mutex> lock(ended_mutex);
+  ended.push_back(static_cast<uint8_t*>(locals));
+}
+
+pthread_key_t first_key;
+
+// Makes the key with this number again. New keys get the lowest free number, or the next one.
+bool MakeKey(pthread_key_t wanted) {
+  std::vector<pthread_key_t> others;
+  pthread_key_t key;
+  bool made = false;
+  while (!made && pthread_key_create(&key, ThreadEnded) == 0) {
+    made = key == wanted;
+    if (!made) others.push_back(key);
+  }
+  for (pthread_key_t other : others) pthread_key_delete(other);
+  return made;
+}
+
+Napi::Value WatchThreads(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  if (info.Length() < 1 || !info[0].IsBoolean()) return Fail(env, "watchThreads: a boolean");
+  if (info[0].As<Napi::Boolean>().Value()) {
+    return Napi::Boolean::New(env, pthread_key_create(&first_key, nullptr) == 0);
+  }
+  pthread_key_t last_key;
+  bool watched = false;
+  if (pthread_key_create(&last_key, nullptr) == 0) {
+    if (last_key == first_key + 2) {
+      pthread_key_delete(first_key + 1);
+      watched = MakeKey(first_key + 1);
+    }
+    pthread_key_delete(last_key);
+  }
+  pthread_key_delete(first_key);
+  return Napi::Boolean::New(env, watched);
+}
+
+void HandleClosed(uv_handle_t* handle) { closed.push_back(static_cast<uint8_t*>(handle->data)); }
+
+// fuse_thread_locals_t of fuse-native 2.2.6: a reference to its own buffer first, the handle last.
+Napi::Value EndedThreads(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  if (info.Length() < 1 || !info[0].IsNumber()) return Fail(env, "endedThreads: a size is needed");
+  const size_t size = info[0].As<Napi::Number>().Uint32Value();
+  std::vector<uint8_t*> now;
+  {
+    std::lock_guard<std::mutex> lock(ended_mutex);
+    now.swap(ended);
+  }
+  for (uint8_t* locals : now) {
+    if (size < sizeof(napi_ref) + sizeof(uv_async_t)) break;
+    auto* handle = reinterpret_cast<uv_handle_t*>(locals + size - sizeof(uv_async_t));
+    // Whatever else it may be is left as it is.
+    if (handle->data != locals || handle->type != UV_ASYNC || uv_is_closing(handle)) continue;
+    uv_close(handle, HandleClosed);
+  }
+  Napi::Array addresses = Napi::Array::New(env, closed.size());
+  for (size_t i = 0; i < closed.size(); i++) {
+    napi_delete_reference(env, *reinterpret_cast<napi_ref*>(closed[i]));
+    addresses.Set(i, Napi::Number::New(env, static_cast<double>(
+                                                reinterpret_cast<uintptr_t>(closed[i]))));
+  }
+  closed.clear();
+  return addresses;
+}
+
+Napi::Value AddressOf(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  uint8_t* data = nullptr;
+  size_t length = 0;
+  if (info.Length() < 1 || !ViewOf(info[0], &data, &length)) {
+    return Fail(env, "addressOf: a Uint8Array is needed");
+  }
+  return Napi::Number::New(env, static_cast<double>(reinterpret_cast<uintptr_t>(data)));
+}
+
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("preload", Napi::Function::New(env, Preload, "preload"));
   exports.Set("setCloexec", Napi::Function::New(env, SetCloexec, "setCloexec"));
@@ -209,6 +302,9 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("punchHole", Napi::Function::New(env, PunchHole, "punchHole"));
   exports.Set("alignOffset", Napi::Function::New(env, AlignOffset, "alignOffset"));
   exports.Set("discard", Napi::Function::New(env, Discard, "discard"));
+  exports.Set("watchThreads", Napi::Function::New(env, WatchThreads, "watchThreads"));
+  exports.Set("endedThreads", Napi::Function::New(env, EndedThreads, "endedThreads"));
+  exports.Set("addressOf", Napi::Function::New(env, AddressOf, "addressOf"));
   exports.Set("exec", Napi::Function::New(env, Exec, "exec"));
   return exports;
 }

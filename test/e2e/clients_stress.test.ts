@@ -89,14 +89,14 @@ describe(`under load for ${SECONDS} seconds`, { concurrency: true }, () => {
       assert.deepEqual([result.status, result.stderr], [0, '']);
       const [counts = '', ...errors] = result.stdout.trim().split('\n');
       const [files = 0, reads = 0] = counts.split(' ').map(Number);
-      assert.ok(files > 100 && reads > 20 * files, counts);
+      assert.ok(files > 100 && reads > 2 * files, counts);
       assert.deepEqual(
         errors.filter((error) => !REFUSED.test(error)),
         [],
       );
       const end = await settled(pid);
       t.diagnostic(`${reads} reads of ${files} files; server ${start} kB before, ${end} kB after`);
-      assert.ok(end < start + 64 * 1024, `${start} kB before, ${end} kB after`);
+      assert.ok(end < start + 40 * 1024, `${start} kB before, ${end} kB after`);
       assert.match(await client.read('proc/meminfo'), /^MemTotal/);
     });
 
@@ -121,7 +121,7 @@ describe(`under load for ${SECONDS} seconds`, { concurrency: true }, () => {
       assert.match(result.stdout + result.stderr, /successful run completed/);
       const end = await settled(pid);
       t.diagnostic(`server ${start} kB before, ${end} kB after`);
-      assert.ok(end < start + 64 * 1024, `${start} kB before, ${end} kB after`);
+      assert.ok(end < start + 40 * 1024, `${start} kB before, ${end} kB after`);
       assert.match(await client.out('head', '-1', '/proc/meminfo'), /^MemTotal/);
     });
   }

@@ -9,8 +9,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { it, type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { logPath } from '../../mount/runtime.ts';
 import { mountClient } from '../helpers/client.ts';
-import { FAKE_SERVER, isMounted, noFuse, notRoot, tempDir } from '../helpers/mounts.ts';
+import {
+  FAKE_SERVER,
+  isMounted,
+  mountMachine,
+  noFuse,
+  notRoot,
+  tempDir,
+} from '../helpers/mounts.ts';
 import { endChild, NOBODY, run, sh, startServer } from '../helpers/processes.ts';
 import { conformance } from './transport.conformance.ts';
 
@@ -163,4 +171,24 @@ it('checks modes for other users', { ...options, skip: notRoot() }, async (t) =>
     assert.equal(result.status, 1);
     assert.match(result.stderr, /Permission denied/);
   }
+});
+
+it('forgets what it keeps for threads of libfuse that have ended', options, async (t) => {
+  const env = { ...process.env, DEBUG: 'pageblock:native' };
+  const mnt = await mountMachine(t, ['--memory', '128M'], { env });
+  // Waves of readers: libfuse starts a thread for each and ends all but ten.
+  const waves = `
+import sys, threading
+def read():
+    for _ in range(4): open(sys.argv[1] + '/proc/meminfo').read()
+for _ in range(60):
+    threads = [threading.Thread(target=read) for _ in range(64)]
+    for t in threads: t.start()
+    for t in threads: t.join()
+`;
+  await sh(`python3 -c "$0" ${mnt}`.replace('$0', waves), { timeout: 60_000 });
+  const log = readFileSync(logPath(mnt), 'utf8');
+  const counts = [...log.matchAll(/(\d+) threads, (\d+) kept/g)].map((m) => m.slice(1).map(Number));
+  assert.ok(counts.length > 1, `only few threads have ended: ${log}`);
+  for (const [all = 0, kept = 0] of counts) assert.ok(kept < 140, `${kept} of ${all}`);
 });
