@@ -17,9 +17,10 @@ import { join } from 'node:path';
 import { it } from 'node:test';
 import { type Cell, type Run, run_experiment } from '../../src/sim/experiment.ts';
 import { MAIN, pageblock, tempDir } from '../helpers/mounts.ts';
+import { run } from '../helpers/processes.ts';
 
 const CELL = ['experiment', 'no-regression', '--machine', 'ppc64'];
-const options = { timeout: 180_000 };
+const options = { timeout: 400_000 };
 
 interface Ended {
   readonly status: number | null;
@@ -105,6 +106,15 @@ it('goes on where it was interrupted, however rudely', options, async (t) => {
   const again = await pageblock([...CELL, '--seeds', '2', '--jobs', '8', '--html', html], { env });
   assert.equal(again.stderr, '4 of 4 runs were done before\n');
   assert.match(readFileSync(html, 'utf8'), /^<!doctype html>/);
+
+  // On a terminal a bar, which never leaves its line.
+  const typed = [process.execPath, MAIN, ...CELL, '--seeds', '2'].join(' ');
+  const terminal = await run('script', ['-qec', `stty cols 60; ${typed}`, '/dev/null'], { env });
+  const bars = terminal.stdout.split('\r').filter((line) => line.startsWith('['));
+  assert.ok(bars[0]!.startsWith(`[${'.'.repeat(30)}] 0/4`), bars[0]);
+  assert.ok(bars.at(-1)!.startsWith(`[${'#'.repeat(30)}] 4/4`), bars.at(-1));
+  // Without the sequence that clears the rest of the line.
+  for (const bar of bars) assert.ok(bar.length - 3 < 60, bar);
 });
 
 it('says what is wrong before it works', options, async (t) => {
