@@ -220,11 +220,20 @@ export function hash_snapshot(root: object, registry: SnapshotRegistry): string 
   return sink.take();
 }
 
+/** The fields of the objects of a class. */
+interface Shape {
+  readonly id: number;
+  readonly keys: readonly string[];
+}
+
 class Walk {
   private readonly sink: Sink;
   private readonly registry: SnapshotRegistry;
   private readonly seen: Map<object, number> = new Map();
   private readonly encoder = new Encoder();
+  /** By class: the sets of fields that were met. */
+  private readonly shapes: Map<string, Shape[]> = new Map();
+  private nr_shapes = 0;
 
   constructor(sink: Sink, registry: SnapshotRegistry) {
     this.sink = sink;
@@ -331,13 +340,38 @@ class Walk {
       BUG(`snapshot: ${where} is of class ${name}, which is not registered`);
     }
     sink.u8(plain ? T_OBJECT : T_CLASS);
-    if (!plain) this.string(name);
+    const { keys } = this.shape(plain ? '' : name, x as Record<string, unknown>);
+    for (const key of keys) this.value((x as Record<string, unknown>)[key], `${name}.${key}`);
+  }
+
+  /**
+   * Writes which fields an object has, in their order: a number, and behind a new number the class's
+   * name ('' for none), the fields' names, and whether the first object has a number in each.
+   */
+  private shape(name: string, x: Record<string, unknown>): Shape {
     const keys = Object.keys(x);
-    sink.u32(keys.length);
+    let known = this.shapes.get(name);
+    if (known === undefined) {
+      known = [];
+      this.shapes.set(name, known);
+    }
+    const found = known.find(
+      (s) => s.keys.length === keys.length && s.keys.every((key, i) => key === keys[i]),
+    );
+    if (found !== undefined) {
+      this.sink.u32(found.id);
+      return found;
+    }
+    const shape = { id: this.nr_shapes++, keys };
+    known.push(shape);
+    this.sink.u32(shape.id);
+    this.string(name);
+    this.sink.u32(keys.length);
     for (const key of keys) {
       this.string(key);
-      this.value((x as Record<string, unknown>)[key], `${name}.${key}`);
+      this.sink.u8(typeof x[key] === 'number' ? 1 : 0);
     }
+    return shape;
   }
 
   private view(x: Uint8Array, where: string): void {
@@ -392,11 +426,19 @@ export function load_snapshot<T extends object>(data: Uint8Array, registry: Snap
   return new Loader(data, registry).value() as T;
 }
 
+/** What objects of one shape are made from: JSON text with all fields, empty. */
+interface LoadedShape {
+  readonly keys: readonly string[];
+  readonly template: string;
+  readonly prototype: object | null;
+}
+
 class Loader {
   private readonly data: Uint8Array;
   private readonly in: DataView;
   private readonly registry: SnapshotRegistry;
   private readonly objects: object[] = [];
+  private readonly shapes: LoadedShape[] = [];
   private at = 0;
 
   constructor(data: Uint8Array, registry: SnapshotRegistry) {
@@ -486,9 +528,8 @@ class Loader {
         return set;
       }
       case T_OBJECT:
-        return this.fields(this.add({}));
       case T_CLASS:
-        return this.fields(this.add(Object.create(this.registry.prototype(this.string()))));
+        return this.fields();
       case T_BUFFER:
       case T_SHARED_BUFFER:
         return this.buffer(tag === T_SHARED_BUFFER);
@@ -499,12 +540,29 @@ class Loader {
     }
   }
 
-  private fields(x: object): object {
+  private fields(): object {
+    const id = this.u32();
+    if (id === this.shapes.length) this.shapes.push(this.shape());
+    const { keys, template, prototype } = this.shapes[id]!;
+    // With all fields there from the start: an engine that sees a dozen fields added one by one takes
+    // the object for a dictionary, and every access to it is several times slower from then on.
+    const x = this.add(JSON.parse(template) as Record<string, unknown>);
+    if (prototype !== null) Object.setPrototypeOf(x, prototype);
+    for (const key of keys) x[key] = this.value();
+    return x;
+  }
+
+  private shape(): LoadedShape {
+    const name = this.string();
+    const keys: string[] = [];
+    const fields: string[] = [];
     for (let n = this.u32(); n > 0; n--) {
       const key = this.string();
-      (x as Record<string, unknown>)[key] = this.value();
+      keys.push(key);
+      fields.push(`${JSON.stringify(key)}:${this.u8() === 1 ? '0' : 'null'}`);
     }
-    return x;
+    const prototype = name === '' ? null : this.registry.prototype(name);
+    return { keys, template: `{${fields.join()}}`, prototype };
   }
 
   private view(): object {

@@ -3,6 +3,7 @@
  * as the one that was saved would have.
  */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
 import type { Vnode } from '../../src/fs/vfs.ts';
 import { compact_nodes } from '../../src/kernels/linux-2.6.35/compaction.ts';
@@ -218,4 +219,21 @@ test('6.1: a machine saved in the middle of kswapd goes on as the one that was n
   run_job(saved.kernel.kswapd_tick!(saved));
   assert.equal(saved.nodes[0]!.kswapd_run, null);
   assert.equal(state_hash(saved), state_hash(m));
+});
+
+test('the objects of a restored machine are as fast as those of a booted one', () => {
+  const machine = new URL('../../src/machine.js', import.meta.url).href;
+  const snapshot = new URL('../../src/snapshot.js', import.meta.url).href;
+  const script = `
+    import { boot } from '${machine}';
+    import { load_machine, save_machine } from '${snapshot}';
+    const m = boot({ memory: 2 ** 27, cpus: 2, swap: 2 ** 26 });
+    const loaded = load_machine(save_machine(m));
+    const objects = (m) => [m, m.memmap, m.contents, m.clock, m.slab, ...m.zones, ...m.nodes,
+      ...m.populated_zones[0].pageset, ...m.block_devices, ...m.slab.caches, ...m.swap_info];
+    const slow = objects(loaded).filter((x) => x !== undefined && !%HasFastProperties(x));
+    console.log(objects(loaded).length, slow.map((x) => x.constructor.name).join());`;
+  const args = ['--allow-natives-syntax', '--input-type=module', '-e', script];
+  const out = execFileSync(process.execPath, args, { encoding: 'utf8' });
+  assert.match(out, /^\d{2,} \n$/);
 });
