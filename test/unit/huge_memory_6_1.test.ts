@@ -26,6 +26,7 @@ import {
   MADV_DONTNEED,
   MADV_HUGEPAGE,
   MADV_NOHUGEPAGE,
+  MADV_RANDOM,
 } from '../../src/mm/madvise.ts';
 import { access_page, read_tag, write_tag } from '../../src/mm/memory.ts';
 import type { Task } from '../../src/mm/mm_types.ts';
@@ -47,6 +48,7 @@ import {
   NR_FREE_PAGES,
   NR_MLOCK,
   NR_PAGETABLE,
+  PGSCAN_DIRECT,
   THP_DEFERRED_SPLIT_PAGE,
   THP_FAULT_ALLOC,
   THP_FAULT_FALLBACK,
@@ -119,6 +121,10 @@ function cat_pid(m: Machine, task: Task, name: string): string {
   row.show!(seq, m, { id: task.pid, object: task, caller: NOBODY, pos: 0, data: null });
   return seq.text();
 }
+
+/** pgscan_direct of all zones. */
+const direct_scans = (m: Machine): number =>
+  [0, 1, 2, 3].reduce((sum, zone) => sum + event(m, PGSCAN_DIRECT + zone), 0);
 
 const DIR = '/sys/kernel/mm/transparent_hugepage/';
 
@@ -310,6 +316,34 @@ test('unmapping a part splits the mapping; the page waits on the queue and the s
   debug_vm(m);
 });
 
+test('the last mapping as a whole goes while others map some parts: the page waits to be split', () => {
+  const { m, task } = one_huge();
+  const child = fork_task(m, task);
+  assert.equal(do_munmap(m, child.mm!, BASE + 100, 412), 0);
+  assert.equal(event(m, THP_DEFERRED_SPLIT_PAGE), 0, 'the parent has all parts');
+  do_exit(m, task, 0);
+  assert.equal(event(m, THP_DEFERRED_SPLIT_PAGE), 1);
+  assert.equal(thps(m), 0);
+  debug_vm(m);
+  assert.equal(deferred_split_shrinker.shrink(m, 1, GFP_KERNEL, 0), 0);
+  assert.equal(read_tag(m, child, BASE), 1000);
+  debug_vm(m);
+});
+
+test('an area that is cut inside of a huge page maps it by ptes, whatever it is cut for', () => {
+  for (const [from, pages] of [
+    [10, 502],
+    [0, 10],
+    [10, 10],
+  ] as const) {
+    const { m, task } = one_huge();
+    assert.equal(do_madvise(m, task.mm!, BASE + from, pages, MADV_RANDOM), 0);
+    assert.equal(event(m, THP_SPLIT_PMD), 1);
+    debug_vm(m);
+    assert.equal(read_tag(m, task, BASE), 1000);
+  }
+});
+
 test('a page that somebody else holds is not split', () => {
   const { m, task, head } = one_huge();
   get_page(m.memmap, head);
@@ -369,7 +403,10 @@ test('reclaim splits a huge page and swaps out its parts', () => {
   const sc = new ScanControl(m, GFP_KERNEL, 0, m.shape.ZONE_MOVABLE, 4 * HPAGE);
   for (let i = 0; i < 30 && event(m, THP_SPLIT_PAGE) === 0; i++) {
     sc.priority = 0;
+    sc.nr_scanned = 0;
+    const before = direct_scans(m);
     shrink_node(m, sc, m.nodes[0]!);
+    assert.ok(sc.nr_scanned <= direct_scans(m) - before, 'parts do not count again');
   }
   assert.equal(event(m, THP_SPLIT_PAGE), 1);
   assert.equal(event(m, THP_SWPOUT_FALLBACK), 1);
@@ -391,8 +428,8 @@ test('no huge page to be had: the fault counts a fallback and maps a small page'
 });
 
 test('defrag decides what a fault may do: always compacts, defer wakes kswapd, never does nothing', () => {
-  const seen = (defrag: string, advise: boolean): [boolean, boolean] => {
-    const s = small();
+  const seen = (defrag: string, advise: boolean): [boolean, boolean, boolean] => {
+    const s = small({ numa: false });
     const { m, task } = s;
     assert.equal(echo(m, `${DIR}defrag`, defrag), defrag.length);
     map(s, BASE, HPAGE);
@@ -402,18 +439,18 @@ test('defrag decides what a fault may do: always compacts, defer wakes kswapd, n
       if (order === 9) gfp = mask;
     });
     assert.equal(write_tag(m, task, BASE, 1), 0);
-    // __GFP_WAIT; the absence of __GFP_KSWAPD_RECLAIM has a bit of its own here.
-    return [(gfp & 0x10) !== 0, (gfp & 0x400000) === 0];
+    // __GFP_WAIT; the absence of __GFP_KSWAPD_RECLAIM, which has a bit of its own here; NORETRY.
+    return [(gfp & 0x10) !== 0, (gfp & 0x400000) === 0, (gfp & 0x1000) !== 0];
   };
-  assert.deepEqual(seen('always', false), [true, false]);
-  assert.deepEqual(seen('always', true), [true, false]);
-  assert.deepEqual(seen('defer', false), [false, true]);
-  assert.deepEqual(seen('defer', true), [false, true]);
-  assert.deepEqual(seen('defer+madvise', false), [false, true]);
-  assert.deepEqual(seen('defer+madvise', true), [true, false]);
-  assert.deepEqual(seen('madvise', false), [false, false]);
-  assert.deepEqual(seen('madvise', true), [true, false]);
-  assert.deepEqual(seen('never', true), [false, false]);
+  assert.deepEqual(seen('always', false), [true, false, true]);
+  assert.deepEqual(seen('always', true), [true, false, false]);
+  assert.deepEqual(seen('defer', false), [false, true, false]);
+  assert.deepEqual(seen('defer', true), [false, true, false]);
+  assert.deepEqual(seen('defer+madvise', false), [false, true, false]);
+  assert.deepEqual(seen('defer+madvise', true), [true, false, false]);
+  assert.deepEqual(seen('madvise', false), [false, false, false]);
+  assert.deepEqual(seen('madvise', true), [true, false, false]);
+  assert.deepEqual(seen('never', true), [false, false, false]);
 });
 
 test('meminfo, vmstat, zoneinfo, smaps and kpageflags show it', () => {

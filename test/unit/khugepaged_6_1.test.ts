@@ -5,22 +5,25 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { thp_state } from '../../src/kernels/linux-6.1/huge_mm.ts';
+import { khugepaged_tick } from '../../src/kernels/linux-6.1/khugepaged.ts';
 import { run_job } from '../../src/lib/kthread.ts';
 import { advance_clock, boot } from '../../src/machine.ts';
 import { debug_vm } from '../../src/mm/debug_vm.ts';
 import { do_exit } from '../../src/mm/fork.ts';
+import { __GFP_THISNODE } from '../../src/mm/gfp.ts';
 import { lru_add_drain_all, put_page } from '../../src/mm/lru.ts';
 import {
   do_madvise,
+  do_mbind,
   MADV_COLLAPSE,
   MADV_DONTNEED,
   MADV_HUGEPAGE,
   MADV_NOHUGEPAGE,
 } from '../../src/mm/madvise.ts';
 import { read_tag, write_tag } from '../../src/mm/memory.ts';
-import { MM_ANONPAGES, type Task } from '../../src/mm/mm_types.ts';
+import { MM_ANONPAGES, MPOL_BIND, type Task } from '../../src/mm/mm_types.ts';
 import { do_mmap, MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE } from '../../src/mm/mmap.ts';
-import type { Machine } from '../../src/mm/mmzone.ts';
+import { type Machine, page_zone } from '../../src/mm/mmzone.ts';
 import { get_page, page_count } from '../../src/mm/page.ts';
 import { get_pte, is_swap_pte, pmd_huge, pte_present } from '../../src/mm/page_table.ts';
 import {
@@ -162,7 +165,39 @@ test('without a huge page it sleeps alloc_sleep_millisecs once, then gives the b
   assert.equal(event(m, THP_COLLAPSE_ALLOC_FAILED), 2);
   tick(m, 9_000);
   assert.equal(event(m, THP_COLLAPSE_ALLOC_FAILED), 2);
+  tick(m, 1_000);
+  assert.equal(event(m, THP_COLLAPSE_ALLOC_FAILED), 3, 'the next batch');
   assert.equal(k.pages_collapsed, 0);
+});
+
+test('advice about memory that was never touched enters nobody', () => {
+  const m = boot({ kernel: '6.1', memory: 64 * MIB });
+  const task = process(m);
+  thp_state(m)!.enabled = 'always';
+  const start = do_mmap(m, task.mm!, null, 0, 2 * HPAGE, 3, MAP_PRIVATE | MAP_ANONYMOUS);
+  assert.equal(do_madvise(m, task.mm!, start, 2 * HPAGE, MADV_HUGEPAGE), 0);
+  assert.equal(thp_state(m)!.mm_slots.length, 0);
+});
+
+test('the huge page comes from the node that most of the small ones are on, or not at all', () => {
+  const m = boot({ kernel: '6.1', memory: 128 * MIB, nodes: 2 });
+  const task = process(m);
+  const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+  assert.equal(do_mmap(m, task.mm!, null, BASE, 2 * HPAGE, 3, flags), BASE);
+  assert.equal(do_mbind(m, task.mm!, BASE, 2 * HPAGE, MPOL_BIND, 1), 0);
+  for (const i of [0, 1, HPAGE]) assert.equal(write_tag(m, task, BASE + i, 1), 0);
+  lru_add_drain_all(m);
+  const k = thp_state(m)!;
+  k.enabled = 'always';
+  assert.equal(do_madvise(m, task.mm!, BASE, HPAGE, MADV_COLLAPSE), 0);
+  assert.equal(page_zone(m, frame(task, BASE)).nid, 1);
+  while (m.kernel.alloc_pages(m, __GFP_THISNODE, 10, 1) >= 0);
+  while (m.kernel.alloc_pages(m, __GFP_THISNODE, 9, 1) >= 0);
+  k.khugepaged_defrag = 0;
+  assert.equal(do_madvise(m, task.mm!, BASE, 2 * HPAGE, MADV_HUGEPAGE), 0);
+  // Alone: kswapd would age the page first.
+  run_job(khugepaged_tick(m));
+  assert.equal(event(m, THP_COLLAPSE_ALLOC_FAILED), 1);
 });
 
 test('a process that ends is forgotten, also the one that the scan is at', () => {
