@@ -56,6 +56,7 @@ import {
 import { compaction_defer_reset } from './compaction_hints.ts';
 import { __GFP_MEMALLOC, __GFP_NO_KSWAPD } from './gfp.ts';
 import { kswapd_cond_resched, wake_all_kswapds, wakeup_kswapd } from './kswapd.ts';
+import { node_reclaim, node_reclaim_enabled } from './node_reclaim.ts';
 import { out_of_memory } from './oom_kill.ts';
 import {
   drain_all_pages,
@@ -78,6 +79,7 @@ import {
   ALLOC_WMARK_MASK,
   wmark_pages,
   zone_watermark_fast,
+  zone_watermark_ok,
 } from './watermark.ts';
 
 /** Rounds without progress before the last reserve is given up, and rounds of compaction. */
@@ -121,7 +123,12 @@ export function get_page_from_freelist(
       if (no_fallback && zone.nid !== preferred_zone.nid) break;
       if ((alloc_flags & ALLOC_NO_WATERMARKS) === 0) {
         const mark = wmark_pages(zone, alloc_flags & ALLOC_WMARK_MASK);
-        if (!zone_watermark_fast(m, zone, order, mark, ac.highest_zoneidx, alloc_flags)) continue;
+        const highest = ac.highest_zoneidx;
+        if (!zone_watermark_fast(m, zone, order, mark, highest, alloc_flags)) {
+          if (!node_reclaim_enabled(m)) continue;
+          if (node_reclaim(m, m.nodes[zone.nid]!, gfp, order, highest) < 0) continue;
+          if (!zone_watermark_ok(m, zone, order, mark, highest, alloc_flags)) continue;
+        }
       }
       const pfn = rmqueue(m, preferred_zone, zone, order, gfp, alloc_flags, ac.migratetype);
       if (pfn < 0) continue;

@@ -159,6 +159,8 @@ export class ScanControl {
   priority = DEF_PRIORITY;
   may_writepage: boolean;
   may_swap = true;
+  /** False: pages that somebody maps stay (node reclaim). */
+  may_unmap = true;
   /** Deactivate although there are enough inactive pages; some such pages were passed over. */
   force_deactivate = false;
   skipped_deactivate = false;
@@ -355,6 +357,7 @@ function shrink_one_page(m: Machine, sc: ScanControl, pfn: pfn_t, page_list: num
   BUG_ON(PageActive(p, pfn), 'shrink_folio_list: an active page');
   sc.nr_scanned += compound_nr(p, pfn);
   if (!page_evictable(m, pfn)) return CULL;
+  if (!sc.may_unmap && page_mapped(p, pfn)) return KEEP_LOCKED;
   let may_enter_fs =
     (sc.gfp_mask & __GFP_FS) !== 0 || (PageSwapCache(p, pfn) && (sc.gfp_mask & __GFP_IO) !== 0);
   const dirty = PageDirty(p, pfn);
