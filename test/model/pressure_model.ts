@@ -23,12 +23,10 @@ const MACHINES: Record<string, { config: MachineConfig; swap: number; zone_recla
   '6.1-2': {
     config: { kernel: '6.1', memory: 160 * MIB, nodes: 2, cpus: 2 },
     swap: 16384,
-    zone_reclaim: 1,
   },
   '6.1-4': {
     config: { kernel: '6.1', memory: 272 * MIB, nodes: 4, cpus: 4 },
     swap: 16384,
-    zone_reclaim: 7,
   },
   x86: { config: { memory: 128 * MIB, machine: 'x86' }, swap: 8192 },
   'x86-highmem': { config: { memory: 1024 * MIB, machine: 'x86', cpus: 2 }, swap: 32768 },
