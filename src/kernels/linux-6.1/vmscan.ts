@@ -213,9 +213,10 @@ function isolate_lru_pages(
     const pfn = p.prev[src]!;
     const nr_pages = compound_nr(p, pfn);
     scan += nr_pages;
-    const taken = __isolate_lru_page(m, pfn, ISOLATE_BOTH, false) === 0;
+    const wanted = sc.may_unmap || !page_mapped(p, pfn);
+    const taken = wanted && __isolate_lru_page(m, pfn, ISOLATE_BOTH, false) === 0;
     list_del(p, pfn);
-    // Being freed elsewhere: out of the way.
+    // Being freed elsewhere, or mapped and to be left so: out of the way.
     list_add(p, pfn, taken ? dst : src);
     if (taken) nr_taken += nr_pages;
   }
