@@ -27,6 +27,8 @@ export type CoverKind =
   | 'bind'
   /** An empty directory over the host's, because the machine has none. */
   | 'empty'
+  /** No directory where the host has one: programs ask whether it is there. */
+  | 'hidden'
   /** A directory of the namespace's own. */
   | 'private';
 
@@ -43,6 +45,8 @@ const COVERS: readonly {
   private?: true;
   /** Only where the host has it as well. */
   optional?: true;
+  /** Where the machine has none, programs must see that. */
+  hide?: true;
 }[] = [
   { path: '/proc/meminfo' },
   { path: '/proc/zoneinfo' },
@@ -61,7 +65,7 @@ const COVERS: readonly {
   { path: '/proc/sys/kernel/shmmax' },
   { path: '/proc/sys/kernel/shmall' },
   { path: '/proc/sys/kernel/shmmni' },
-  { path: '/sys/devices/system/node', dir: true },
+  { path: '/sys/devices/system/node', dir: true, hide: true },
   { path: '/sys/kernel/mm', dir: true },
   { path: '/sys/kernel/debug', dir: true },
   { path: '/sys/kernel/tracing', dir: true, optional: true },
@@ -73,14 +77,14 @@ const COVERS: readonly {
 export function coversFor(mountPoint: string): Cover[] {
   const sameCpus = cpuCount(join(mountPoint, 'proc/stat')) === cpuCount('/proc/stat');
   const covers: Cover[] = [];
-  for (const { path, dir, cpus, private: own, optional } of COVERS) {
+  for (const { path, dir, cpus, private: own, optional, hide } of COVERS) {
     if (own) {
       covers.push({ kind: 'private', path });
     } else if (optional && !existsSync(path)) {
       debug('the host has no %s', path);
     } else if (!existsSync(join(mountPoint, path))) {
       // Without NUMA the machine has no nodes; a program must not find the host's.
-      if (dir && existsSync(path)) covers.push({ kind: 'empty', path });
+      if (dir && existsSync(path)) covers.push({ kind: hide ? 'hidden' : 'empty', path });
     } else if ((!cpus || sameCpus) && (dir || existsSync(path))) {
       covers.push({ kind: 'bind', path });
     } else {
@@ -114,28 +118,30 @@ interface Holder {
  * then kind and path of each cover in turn.
  *
  * Where the host lacks a directory none can be made in /sys or without leaving something in
- * /var/lib: make_dir covers the parent with a tmpfs in which everything else is bound back.
+ * /var/lib: `rebuild` covers the parent with a tmpfs in which everything else is bound back. So does
+ * it where a directory must not be.
  */
 const HOLD = `set -e
 mnt=$1; shift
-make_dir() {
-  [ ! -d "$1/$2" ] || return 0
+rebuild() {
   exec 9<"$1"
   mount -n -t tmpfs -o mode=755 tmpfs "$1"
   for old in /proc/$$/fd/9/* /proc/$$/fd/9/.[!.]*; do
     name=\${old##*/}
+    [ "$name" != "$2" ] || continue
     if [ -L "$old" ]; then ln -s "$(readlink "$old")" "$1/$name"
     elif [ -d "$old" ]; then mkdir "$1/$name"; mount -n -c --rbind "$old" "$1/$name"
     elif [ -e "$old" ]; then : >"$1/$name"; mount -n -c --bind "$old" "$1/$name"
     fi
   done
-  mkdir "$1/$2"
   exec 9<&-
 }
 while [ $# -gt 0 ]; do
   kind=$1 path=$2; shift 2
-  [ -e "$path" ] || make_dir "\${path%/*}" "\${path##*/}"
+  parent=\${path%/*} name=\${path##*/}
+  [ -e "$path" ] || { rebuild "$parent" "$name"; mkdir "$path"; }
   case $kind in
+  hidden) rebuild "$parent" "$name" ;;
   bind) mount -n -c --bind "$mnt$path" "$path" ;;
   *) mount -n -c -t tmpfs -o mode=755 tmpfs "$path" ;;
   esac
@@ -213,6 +219,8 @@ function enterScript(mountPoint: string, covers: readonly Cover[]): string {
       const { dev, ino } = statSync(join(mountPoint, path), { bigint: true });
       paths.push(path);
       expected.push(`${dev}:${ino}`);
+    } else if (kind === 'hidden') {
+      script += `[ ! -e ${path} ] || refuse ${path}\n`;
     } else {
       // A tmpfs that was not there before.
       const fromOutside = existsSync(path) ? statSync(path, { bigint: true }).dev : -1;

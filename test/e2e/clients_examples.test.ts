@@ -2,15 +2,18 @@
  * The scripts in examples/, run as they are.
  */
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { it } from 'node:test';
+import { after, before, it } from 'node:test';
 import { packageRoot } from '../../mount/native.ts';
 import { Client, EVERYBODY, missing } from '../helpers/clients.ts';
-import { MAIN } from '../helpers/mounts.ts';
+import { hostUnchanged } from '../helpers/host_state.ts';
+import { MAIN, tempDir } from '../helpers/mounts.ts';
 import { run } from '../helpers/processes.ts';
 
 const EXAMPLES = join(packageRoot(), 'examples');
+
+hostUnchanged(before, after);
 
 it('the published set-up of the compaction test', {
   skip: missing('hugeadm', 'updatedb.plocate'),
@@ -58,4 +61,50 @@ it('the test of a script that sets huge pages up', {
   const wrong = await run('sh', [test, '/bin/true'], { env, timeout: 60_000 });
   assert.equal(wrong.status, 1);
   assert.match(wrong.stdout, /^not ok 1 - reserves what is needed$/m);
+});
+
+it('the test of a set-up script of the world: dpdk-hugepages.py', {
+  skip: missing('python3'),
+  timeout: 300_000,
+}, async (t) => {
+  const env = { ...process.env, PAGEBLOCK: `${process.execPath} ${MAIN}` };
+  const test = join(EXAMPLES, 'test-dpdk-hugepages.sh');
+  const result = await run('sh', [test], { env, timeout: 280_000 });
+  assert.equal(result.status, 0, result.stdout + result.stderr);
+  if (/^1\.\.0 # skip/m.test(result.stdout)) t.skip(result.stdout.trim());
+  else assert.match(result.stdout, /^1\.\.14$/m);
+});
+
+it('the workflow for a hosted runner, step by step', {
+  skip: missing('hugeadm'),
+  timeout: 300_000,
+}, async (t) => {
+  const yaml = readFileSync(join(EXAMPLES, 'github-actions.yml'), 'utf8');
+  const machines = JSON.parse(/^ +machine: (\[.*\])$/m.exec(yaml)![1]!) as string[];
+  const script = /^ +SCRIPT: (.*)$/m.exec(yaml)![1];
+  const steps = [...yaml.matchAll(/^ +- run: (.*)$/gm)].map((match) => match[1]!);
+  assert.equal(steps.length, 7);
+  const dir = tempDir(t);
+  // What the runner has: a sudo, a PATH. The set-up of this very checkout is there already.
+  writeFileSync(join(dir, 'sudo'), '#!/bin/sh\nexec "$@"\n', { mode: 0o755 });
+  const steppable = steps.filter((step) => !/apt-get|npm ci/.test(step));
+  assert.equal(steppable.length, 5);
+  for (const machine of machines) {
+    const env = {
+      ...process.env,
+      PATH: `${dir}:${process.env['PATH']}:/usr/sbin`,
+      MACHINE: machine,
+      SCRIPT: script,
+    };
+    for (const step of steppable) {
+      const command = step.replaceAll('/tmp/', `${dir}/`);
+      const result = await run('bash', ['-e', '-c', command], {
+        env,
+        cwd: packageRoot(),
+        timeout: 60_000,
+      });
+      assert.equal(result.status, 0, `${machine}: ${command}\n${result.stdout}${result.stderr}`);
+      if (command.includes('--pool-list')) assert.match(result.stdout, /2097152 +150 +150 +150/);
+    }
+  }
 });

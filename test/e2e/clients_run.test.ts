@@ -52,6 +52,13 @@ for (const who of EVERYBODY) {
       assert.match(await client.out('grep', 'SigIgn', '/proc/self/status'), /^SigIgn:\t0+$/m);
     });
 
+    it('hides what the machine does not have', here, async (t) => {
+      const client = await Client.mount(t, who, ['--memory', '256M', '--no-numa']);
+      const nodes = '[ ! -e /sys/devices/system/node ] && ls -d /sys/devices/system/cpu/cpu0';
+      assert.equal(await client.sh(nodes), '/sys/devices/system/cpu/cpu0\n');
+      assert.equal(await client.out('cat', '/proc/buddyinfo'), await client.read('proc/buddyinfo'));
+    });
+
     it('keeps one namespace for all calls', here, async (t) => {
       const client = await Client.mount(t, who, ['--memory', '256M']);
       const [one, two] = await Promise.all(
@@ -199,7 +206,10 @@ it('changes nothing on the host, not even when the server is killed', asRoot, as
   const pid = Number(/^pid +(\d+)$/m.exec(stdout)![1]);
   // Killed in the middle: whatever is written from then on arrives nowhere.
   const ready = client.mnt.replace(/mnt$/, 'ready');
-  const late = `: > ${ready}; sleep 2; ${script} cat /proc/meminfo; sysctl -w vm.swappiness=1`;
+  const late =
+    `: > ${ready}; sleep 2; ${script} cat /proc/meminfo; sysctl -w vm.swappiness=1; ` +
+    'PATH=$PATH:/usr/sbin; hugeadm --pool-pages-min DEFAULT:9 --set-recommended-shmmax; ' +
+    'hugeadm --create-global-mounts; sysctl -w vm.nr_hugepages=7';
   const running = client.run('bash', '-c', late);
   while (!existsSync(ready)) await sleep(20);
   process.kill(pid, 'SIGKILL');
