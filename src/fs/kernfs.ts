@@ -289,9 +289,10 @@ class KernfsOpen implements OpenFile {
     const { row, kind, root } = this.file;
     let length = buf.length;
     if (kind === 'sysfs') {
-      // sysfs_write_file: one page less a byte at a time, and nothing happens for nothing.
+      // sysfs_write_file: one page at a time, less a byte in old kernels; nothing for nothing.
       if (length === 0) return 0;
-      length = Math.min(length, 2 ** root.m.shape.page_shift - 1);
+      const page = 2 ** root.m.shape.page_shift;
+      length = Math.min(length, root.m.kernel.sysfs_takes_whole_pages ? page : page - 1);
     }
     if (row.store === undefined) return kind === 'proc' || kind === 'sysfs' ? -EIO : -EINVAL;
     this.ctx.pos = pos;

@@ -326,6 +326,8 @@ export interface KernelProfile {
   readonly kpageflags_of_tails?: true;
   /** Its virtual files under /proc and /sys. */
   readonly files: readonly FileRow<Machine>[];
+  /** A write to sysfs may bring a page of text; without it a byte less (fs/sysfs/file.c, fs/kernfs). */
+  readonly sysfs_takes_whole_pages?: true;
   /** Its directories that come and go: /proc/PID. */
   readonly file_directories: readonly RowDirectory<Machine>[];
 }

@@ -51,6 +51,7 @@ export const linux_6_1: KernelProfile = {
   ksmd_tick,
   ksm: ksm_ops,
   hugetlb: hugetlb_ops,
+  sysfs_takes_whole_pages: true,
   files: files_6_1,
   file_directories: [proc_pid],
 };
