@@ -6,7 +6,9 @@
  * machines with nodes it first asks the nearest one and only compacts there, then, if it may reclaim,
  * all of them. A huge page that fork shared is split into ptes by the first write.
  * Linux: mm/huge_memory.c, mm/mempolicy.c (vma_alloc_folio). The mechanics are in src/mm/huge_memory.ts.
- * Differs: no pins of user pages, so that fork never has to copy a huge page.
+ * Differs: no pins of user pages, so that fork never has to copy a huge page; huge pages never migrate,
+ * since compaction passes over them in 6.1 (recorded: g3-compaction, `T`) and what else moves them there,
+ * mbind, move_pages and NUMA balancing, moves nothing here.
  */
 import { BUG_ON } from '../../lib/bug.ts';
 import { list_add_tail, list_del, list_empty, list_move } from '../../lib/list.ts';
