@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { Dirent, OpenFile, Vnode } from '../../src/fs/vfs.ts';
 import { migratetype_of_nr } from '../../src/kernels/linux-6.1/gfp.ts';
 import { hugetlb_init } from '../../src/kernels/linux-6.1/hugetlb.ts';
 import { linux_6_1 } from '../../src/kernels/linux-6.1/profile.ts';
@@ -13,10 +14,12 @@ import {
 } from '../../src/kernels/linux-6.1/watermark.ts';
 import { list_add } from '../../src/lib/list.ts';
 import { SeqFile } from '../../src/lib/seq_file.ts';
+import { boot } from '../../src/machine.ts';
 import { free_list_head } from '../../src/mm/buddy.ts';
 import { assemble_machine } from '../../src/mm/mm_init.ts';
 import type { Machine, Zone } from '../../src/mm/mmzone.ts';
 import * as stat from '../../src/mm/vmstat.ts';
+import { mount_root } from '../../src/mount_root.ts';
 import { SHAPE_61 } from '../../src/sim/replay_61_state.ts';
 import { read_text } from '../golden/recordings.ts';
 
@@ -346,5 +349,68 @@ test('the pool of huge pages reads 0 at boot', () => {
     const [name, value] = line.split(' = ');
     if (!name!.startsWith('hugepages-2048kB')) continue;
     assert.equal(cat(m, '/sys/kernel/mm/hugepages/' + name), value + '\n');
+  }
+});
+
+/** Numbers and the width of columns aside. */
+const structure = (text: string): string[] =>
+  text.split('\n').map((line) => line.replace(/\d+/g, 'N').replace(/ +/g, ' '));
+
+test('a machine of the recorded shape prints every recorded file, line for line', () => {
+  const m = boot({ kernel: '6.1', memory: 768 * 2 ** 20, nodes: 2, seed: 1 });
+  const files: [string, string][] = [
+    ...['buddyinfo', 'meminfo', 'pagetypeinfo', 'vmstat', 'zoneinfo'].map(
+      (name): [string, string] => [name, `/proc/${name}`],
+    ),
+    ...['extfrag_index', 'unusable_index'].map((name): [string, string] => [
+      name,
+      `/sys/kernel/debug/extfrag/${name}`,
+    ]),
+  ];
+  for (const nid of [0, 1]) {
+    for (const name of ['cpulist', 'cpumap', 'distance', 'meminfo', 'numastat', 'vmstat']) {
+      files.push([`node${nid}.${name}`, `/sys/devices/system/node/node${nid}/${name}`]);
+    }
+  }
+  const root = mount_root(m);
+  const find = (path: string): Vnode | number =>
+    path
+      .split('/')
+      .slice(1)
+      .reduce<Vnode | number>(
+        (node, name) => (typeof node === 'number' ? node : node.lookup(name)),
+        root,
+      );
+  for (const [name, path] of files) {
+    const file = (find(path) as Vnode).open(0, { uid: 0, gid: 0, pid: 1 }) as OpenFile;
+    const buf = new Uint8Array(1 << 16);
+    const text = Buffer.from(buf.subarray(0, file.read(buf, 0))).toString('latin1');
+    assert.deepEqual(structure(text), structure(recorded(name)), name);
+  }
+  // Node directories: what is absent stands in the head of node.ts, with cpulist's size.
+  const absent = /^(cpu\d+|memory\d+|subsystem|power|x86|uevent|cpulist)$/;
+  for (const [listing, path] of [
+    ['extfrag.ls', '/sys/kernel/debug/extfrag'],
+    ['node.ls', '/sys/devices/system/node'],
+    ['node0.ls', '/sys/devices/system/node/node0'],
+    ['node1.ls', '/sys/devices/system/node/node1'],
+    ['sys-vm.ls', '/proc/sys/vm'],
+  ] as const) {
+    const wanted = recorded(listing)
+      .split('\n')
+      .filter((line) => line !== '' && !line.startsWith('total'))
+      .map((line) => line.split(/ +/))
+      .map((words) => `${words[0]!.slice(1)} ${words[4]} ${words[8]}`);
+    const directory = find(path) as Vnode;
+    const ours = (directory.readdir() as Dirent[])
+      .filter(({ name }) => !name.startsWith('.'))
+      .map(({ name }) => {
+        const { mode, size } = (directory.lookup(name) as Vnode).getattr();
+        const bits = [...'rwxrwxrwx'].map((c, i) => ((mode >> (8 - i)) & 1 ? c : '-')).join('');
+        return `${bits} ${size} ${name}`;
+      });
+    const there = (lines: string[]): string[] =>
+      lines.filter((line) => !absent.test(line.split(' ')[2]!)).sort();
+    assert.deepEqual(there(ours), there(wanted), listing);
   }
 });

@@ -3,8 +3,8 @@
  *
  * Since 2.6.35 the lists end without a NUL, nodeN/meminfo begins without an empty line, nodeN/vmstat
  * and a few lists of nodes are new, and has_cpu tells the truth.
- * Linux: drivers/base/node.c, mm/compaction.c (compact_store). Differs: cpuN, memoryN and power are
- * absent, as are the directories that the links lead to.
+ * Linux: drivers/base/node.c, mm/compaction.c (compact_store). Differs: cpuN, memoryN, subsystem, power,
+ * x86 and uevent are absent, as are the directories that the links lead to; cpulist has a size of 4096.
  */
 import { bitmap_list, bitmap_mask } from '../../lib/bitmap.ts';
 import type { FileRow } from '../../lib/file_row.ts';

@@ -16,7 +16,7 @@ import { build_all_zonelists } from '../../mm/mm_init.ts';
 import { type Machine, page_zone, type Shape, WMARK_HIGH, zone_end_pfn } from '../../mm/mmzone.ts';
 import { get_pageblock_migratetype } from '../../mm/pageblock.ts';
 import { kmem_cache_alloc } from '../../mm/slub.ts';
-import { NR_FREE_PAGES, NR_KERNEL_STACK, PGFREE } from '../../mm/vmstat.ts';
+import { global_page_state, NR_FREE_PAGES, NR_KERNEL_STACK, PGFREE } from '../../mm/vmstat.ts';
 import { hugepage_init } from './huge_memory.ts';
 import { hugetlb_init } from './hugetlb.ts';
 import { __free_one_page } from './rmqueue.ts';
@@ -82,6 +82,15 @@ export function kernel_boot(m: Machine): void {
   hugetlb_init(m);
   init_per_zone_wmark_min(m);
   hugepage_init(m);
+  init_reserves(m);
+}
+
+/** What is kept for users and for root: a 32nd of what is free, up to 128 and 8 MiB (mm/mmap.c). */
+function init_reserves(m: Machine): void {
+  const free_kbytes = global_page_state(m, NR_FREE_PAGES) * 2 ** (m.shape.page_shift - 10);
+  const share = Math.floor(free_kbytes / 32);
+  m.sysctl_ulong['user_reserve_kbytes'] = BigInt(Math.min(share, 2 ** 17));
+  m.sysctl_ulong['admin_reserve_kbytes'] = BigInt(Math.min(share, 2 ** 13));
 }
 
 /** Small machines do without grouping by mobility (page_alloc.c: build_all_zonelists). */
