@@ -6,7 +6,14 @@
  * requests in between. Between two yields the machine's state is whole: every list, counter
  * and reference is as any other task may see it in the real kernel.
  */
-export type Job<T = number> = Generator<void, T, void>;
+export type Job<T = number> = Generator<Pause, T, void>;
+
+/**
+ * What a job yields: nothing or 0 where the kernel has cond_resched. On a machine whose jobs sleep
+ * (Machine.sleeps) also milliseconds above 0, for a congestion_wait of at most that long, and the
+ * negative of a frame number, to wait until that page is not under write-back.
+ */
+export type Pause = number | void;
 
 /** Runs a job to its end without a pause, returns its result. */
 export function run_job<T>(job: Job<T>): T {

@@ -9,9 +9,11 @@
  * Linux: mm/backing-dev.c (congestion_wait), include/linux/backing-dev.h, fs/fs-writeback.c
  * (wakeup_flusher_threads).
  */
+import type { Job } from '../lib/kthread.ts';
 import { MAX_IN_FLIGHT } from './block_device.ts';
 import type { Machine } from './mmzone.ts';
-import { blk_flush_plug, complete_writes } from './page_writeback.ts';
+import type { pfn_t } from './page.ts';
+import { blk_flush_plug, complete_writes, wait_on_page_writeback } from './page_writeback.ts';
 
 /**
  * Waits up to `ms` milliseconds for writes to end. Returns how many pages did
@@ -26,6 +28,25 @@ export function congestion_wait(m: Machine, ms: number): number {
     ended += complete_writes(m, q, until);
   }
   return ended;
+}
+
+/** When the next write ends, clock milliseconds; infinite when none is under way. */
+export function next_write_end(m: Machine): number {
+  let next = Number.POSITIVE_INFINITY;
+  for (const q of m.block_devices) if (q.count > 0) next = Math.min(next, q.done_at[q.head]!);
+  return next;
+}
+
+/** congestion_wait in a job: a sleep where jobs sleep, else a wait that costs no time. */
+export function* sleep_congested(m: Machine, ms: number): Job<void> {
+  if (m.sleeps) yield ms;
+  else congestion_wait(m, ms);
+}
+
+/** The same for wait_on_page_writeback. */
+export function* sleep_on_writeback(m: Machine, pfn: pfn_t): Job<void> {
+  if (m.sleeps) yield -pfn;
+  else wait_on_page_writeback(m, pfn);
 }
 
 /** More requests are under way than a device likes (backing-dev.h: bdi_write_congested). */

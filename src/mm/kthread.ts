@@ -19,6 +19,6 @@ export function* as_kthread(m: Machine, thread: KernelThread, job: Job): Job {
     m.current = task;
     m.current_mm = mm;
     if (step.done) return step.value;
-    yield;
+    yield step.value;
   }
 }

@@ -478,6 +478,8 @@ export class Machine {
 
   /** Who runs when a call pauses; null: nobody. Not part of a saved machine. */
   beside: Beside | null = null;
+  /** Jobs yield where they would wait, to somebody who lets time pass (lib/kthread.ts: Pause). */
+  sleeps = false;
 
   /** Of the running task, in 6.1 (sched.h: current->capture_control). */
   capture_control: CaptureControl | null = null;

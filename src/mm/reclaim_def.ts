@@ -8,6 +8,7 @@
  * Linux: include/linux/sched.h (PF_*), include/linux/mm.h (struct shrinker), mm/vmscan.c
  * (register_shrinker).
  */
+import type { Job } from '../lib/kthread.ts';
 import type { Machine } from './mmzone.ts';
 
 // Machine.current_flags: what the code that runs now is (sched.h).
@@ -27,6 +28,8 @@ export interface ShrinkerOps {
    * this mask, now. A kernel whose reclaim goes by nodes names the node; most caches have one for all.
    */
   shrink(m: Machine, nr_to_scan: number, gfp: number, nid?: number): number;
+  /** The same as a job, for a cache that takes long. */
+  shrink_job?(m: Machine, nr_to_scan: number, gfp: number): Job;
 }
 
 export const DEFAULT_SEEKS = 2;

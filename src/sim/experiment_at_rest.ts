@@ -9,15 +9,15 @@ import type { MachineName } from '../arch.ts';
 import { disk_of } from '../fs/disk/index.ts';
 import { run_job } from '../lib/kthread.ts';
 import type { Machine } from '../mm/mmzone.ts';
-import { flusher_tick, sync_filesystems } from '../mm/page_writeback.ts';
+import { sync_filesystems } from '../mm/page_writeback.ts';
 import type { Run } from './experiment.ts';
 import { Recorder } from './experiment_record.ts';
 import { COST } from './workloads/costs.ts';
 import { fill, thin_out, Walk } from './workloads/fill.ts';
 import { populate } from './workloads/platter.ts';
-import { grow_pool, KswapdBeside } from './workloads/pool.ts';
+import { grow_pool } from './workloads/pool.ts';
 import { boot_for_experiment, hugeadm } from './workloads/prepare.ts';
-import { Scheduler } from './workloads/scheduler.ts';
+import { type Process, Scheduler } from './workloads/scheduler.ts';
 
 export interface AtRestOptions {
   machine: MachineName;
@@ -55,6 +55,7 @@ export function at_rest(o: AtRestOptions): Omit<Run, 'cell' | 'seed'> {
   const walk = o.walk ? new Walk(m, shell) : null;
   if (walk !== null) s.start(walk.process);
   const most_alive = fill(s, shell, o);
+  s.settle();
   record.moment('filled');
   thin_out(s, o.files, walk === null ? 0 : 1);
   if (walk !== null) walk.kill(s);
@@ -63,16 +64,21 @@ export function at_rest(o: AtRestOptions): Omit<Run, 'cell' | 'seed'> {
   record.moment('ready');
 
   const attempted = Math.floor((m.totalram_pages * 2 ** (m.shape.page_shift - 10)) / h.size_kb);
-  const kswapd = new KswapdBeside(m);
   record.start();
-  for (let i = 1; i <= STEPS; i++) {
-    const target = Math.floor((attempted * i) / STEPS);
-    const ms = grow_pool(m, h, target, kswapd);
-    record.step(target, h.nr_huge_pages, ms);
-    if (i === STEPS / 2) record.moment('half');
-    kswapd.sleep(m, COST.between_steps);
-    run_job(flusher_tick(m));
+  function* tester(): Process {
+    for (let i = 1; i <= STEPS; i++) {
+      const target = Math.floor((attempted * i) / STEPS);
+      const start = m.clock.now_ms;
+      yield* grow_pool(s, h, target);
+      record.step(target, h.nr_huge_pages, m.clock.now_ms - start);
+      if (i === STEPS / 2) record.moment('half');
+      // Counters are read and stored: it is busy, and kswapd may run beside it.
+      for (let ms = 0; ms < COST.between_steps; ms++) yield 1;
+    }
   }
+  s.start(tester());
+  s.run(() => s.alive === 0);
+  s.settle();
   record.moment('final');
   return record.end(attempted, h.nr_huge_pages, { most_alive });
 }

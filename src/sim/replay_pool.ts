@@ -21,7 +21,7 @@ import { sync_filesystems } from '../mm/page_writeback.ts';
 import { global_page_state, NR_FREE_PAGES } from '../mm/vmstat.ts';
 import type { Tally } from './replay.ts';
 import { forget_bytes, NullDevice, populate } from './workloads/platter.ts';
-import { grow_pool, KswapdBeside } from './workloads/pool.ts';
+import { grow_pool } from './workloads/pool.ts';
 import { SHELL } from './workloads/prepare.ts';
 import { eat, look, read_tree, TREE, write_file } from './workloads/recorder.ts';
 import { Scheduler } from './workloads/scheduler.ts';
@@ -89,12 +89,14 @@ export function verify_pool(
   fill(m, s, shell, booted, filled);
   inspect('filled', m);
   const h = m.hstates[m.default_hstate_idx]!;
-  const kswapd = new KswapdBeside(m);
   for (const r of all) {
     if (r.t !== 'step') continue;
     s.start(look(m, shell, COMMANDS_PER_STEP));
     s.run();
-    grow_pool(m, h, r.target, kswapd);
+    // The writer has slept until the commands were done.
+    s.start(grow_pool(s, h, r.target), true);
+    s.run(() => s.alive === 0);
+    s.settle();
     inspect(`step ${r.step}`, m);
     const off = Math.abs(h.nr_huge_pages - r.got);
     tally.check(

@@ -163,7 +163,7 @@ test('no regression: benchmarks end, states are whole, and compaction changes no
 test('other seeds of the same number give the same conclusions', () => {
   const conclusions = (first: number): unknown => {
     const runs = (compaction: boolean) =>
-      [0, 1, 2, 3].map((i) =>
+      [0, 1, 2, 3, 4, 5].map((i) =>
         at_rest(small({ compaction, seed: first + i, memory: 384 * MIB, files: 768 })),
       );
     const [vanilla, compaction] = [runs(false), runs(true)];

@@ -6,6 +6,7 @@
  * looking a name up again takes new objects. A name that came onto the list is passed over once.
  * Linux: fs/dcache.c, fs/inode.c.
  */
+import { type Job, run_job } from '../../lib/kthread.ts';
 import { __GFP_FS } from '../../mm/gfp.ts';
 import type { Machine } from '../../mm/mmzone.ts';
 import { DEFAULT_SEEKS, PF_KSWAPD, type ShrinkerOps } from '../../mm/reclaim_def.ts';
@@ -176,12 +177,20 @@ function try_to_unuse(m: Machine, inode: DiskInode): boolean {
  * none left; returns how many (inode.c: prune_icache).
  */
 export function prune_icache(m: Machine, nr: number): number {
+  return run_job(prune_icache_job(m, nr));
+}
+
+/** The same with a pause between two inodes; Linux has one between pages. */
+function* prune_icache_job(m: Machine, nr: number): Job {
   const fs = disk_of(m);
   if (fs === null) return 0;
   let freed = 0;
   let left = Math.min(nr, fs.inode_unused.size);
   for (const inode of fs.inode_unused.values()) {
     if (left-- <= 0) break;
+    yield;
+    // Somebody took or dropped it meanwhile.
+    if (!fs.inode_unused.has(inode.ino)) continue;
     if (try_to_unuse(m, inode)) {
       freed++;
       continue;
@@ -215,10 +224,13 @@ export const icache_shrinker: ShrinkerOps = {
   name: 'icache',
   seeks: DEFAULT_SEEKS,
   shrink(m: Machine, nr_to_scan: number, gfp: number): number {
+    return run_job(this.shrink_job!(m, nr_to_scan, gfp));
+  },
+  *shrink_job(m: Machine, nr_to_scan: number, gfp: number): Job {
     if (nr_to_scan > 0) {
       // Who holds file system locks must not wait for inodes.
       if ((gfp & __GFP_FS) === 0) return -1;
-      prune_icache(m, nr_to_scan);
+      yield* prune_icache_job(m, nr_to_scan);
     }
     return under_pressure(m, disk_of(m)?.inode_unused.size ?? 0);
   },

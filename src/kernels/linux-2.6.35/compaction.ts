@@ -50,6 +50,8 @@ import { PG_buddy } from '../../mm/page_flags.ts';
 import { get_pageblock_migratetype } from '../../mm/pageblock.ts';
 import {
   COMPACTBLOCKS,
+  COMPACTFREE_SCANNED,
+  COMPACTMIGRATE_SCANNED,
   COMPACTPAGES,
   COMPACTSTALL,
   count_vm_event,
@@ -115,6 +117,7 @@ function isolate_freepages_block(m: Machine, cc: CompactControl, block_pfn: pfn_
   const p = m.memmap;
   const flags = p.flags;
   const end = Math.min(block_pfn + 2 ** m.shape.pageblock_order, zone_end_pfn(cc.zone));
+  count_vm_events(m, COMPACTFREE_SCANNED, end - block_pfn);
   let total = 0;
   for (let pfn = block_pfn; pfn < end; pfn++) {
     if ((flags[pfn]! & PG_buddy) === 0) continue;
@@ -209,6 +212,7 @@ function isolate_migratepages(m: Machine, cc: CompactControl): number {
     return 0;
   }
   const limit = Math.min(end, zone_end_pfn(zone));
+  const first = pfn;
   for (; pfn < limit; pfn++) {
     // A free block is walked through frame by frame: its order is not used in this version.
     if ((flags[pfn]! & PG_buddy) !== 0) continue;
@@ -218,6 +222,8 @@ function isolate_migratepages(m: Machine, cc: CompactControl): number {
     if (++cc.nr_migratepages === COMPACT_CLUSTER_MAX) break;
   }
   acct_isolated(m, cc);
+  // Counted for who wants to know the work; the kernel counts and shows these from 3.8 on.
+  count_vm_events(m, COMPACTMIGRATE_SCANNED, pfn - first);
   cc.migrate_pfn = pfn;
   return cc.nr_migratepages;
 }

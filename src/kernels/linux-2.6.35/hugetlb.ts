@@ -168,7 +168,11 @@ function* alloc_fresh_huge_page_node(m: Machine, h: Hstate, nid: nid_t): Job<boo
 }
 
 /** A new page of the next node that has one (hugetlb.c). */
-function* alloc_fresh_huge_page(m: Machine, h: Hstate, allowed: readonly nid_t[]): Job<boolean> {
+export function* alloc_fresh_huge_page(
+  m: Machine,
+  h: Hstate,
+  allowed: readonly nid_t[],
+): Job<boolean> {
   const start = hstate_next_node_to_alloc(h, allowed);
   let nid = start;
   let got = false;

@@ -11,8 +11,8 @@
  * Linux: mm/vmscan.c (balance_pgdat, sleeping_prematurely, kswapd, wakeup_kswapd). Differs: it does
  * not run beside an allocation, only before it, after it, and while it waits.
  */
-import type { Job } from '../../lib/kthread.ts';
-import { congestion_wait } from '../../mm/backing_dev.ts';
+import { type Job, run_job } from '../../lib/kthread.ts';
+import { sleep_congested } from '../../mm/backing_dev.ts';
 import { GFP_KERNEL } from '../../mm/gfp.ts';
 import {
   DEF_PRIORITY,
@@ -39,10 +39,10 @@ import {
   RECLAIM_WAIT_MS,
   ScanControl,
   shrink_active_list,
-  shrink_slab,
+  shrink_slab_job,
   shrink_zone_begin,
-  shrink_zone_end,
-  shrink_zone_round,
+  shrink_zone_end_job,
+  shrink_zone_round_job,
   zone_reclaimable_pages,
 } from './vmscan.ts';
 import { zone_watermark_ok } from './watermark.ts';
@@ -114,7 +114,7 @@ export class BalancePgdat {
  * work (a round over the lists of one zone, or one call of the shrinkers), false when it is
  * finished (vmscan.c: balance_pgdat).
  */
-function balance_pgdat_slice(m: Machine, pgdat: Pgdat, b: BalancePgdat): boolean {
+function* balance_pgdat_slice(m: Machine, pgdat: Pgdat, b: BalancePgdat): Job<boolean> {
   const { sc } = b;
   const zones = pgdat.zones;
   for (;;) {
@@ -165,13 +165,13 @@ function balance_pgdat_slice(m: Machine, pgdat: Pgdat, b: BalancePgdat): boolean
       }
 
       case BALANCE_SHRINK:
-        if (shrink_zone_round(m, sc, zones[b.at]!, b.priority)) return true;
-        shrink_zone_end(m, sc, zones[b.at]!);
+        if (yield* shrink_zone_round_job(m, sc, zones[b.at]!, b.priority)) return true;
+        yield* shrink_zone_end_job(m, sc, zones[b.at]!);
         b.phase = BALANCE_SLAB;
         break;
 
       case BALANCE_SLAB:
-        balance_slab(m, zones[b.at]!, zones[b.end]!.zone_idx, b);
+        yield* balance_slab(m, zones[b.at]!, zones[b.end]!.zone_idx, b);
         b.at++;
         b.phase = BALANCE_ZONE;
         return true;
@@ -179,7 +179,9 @@ function balance_pgdat_slice(m: Machine, pgdat: Pgdat, b: BalancePgdat): boolean
       case BALANCE_ZONES_DONE:
         if (!b.all_zones_ok && b.total_scanned > 0 && b.priority < DEF_PRIORITY - 2) {
           if (b.under_min) count_vm_event(m, KSWAPD_SKIP_CONGESTION_WAIT);
-          congestion_wait(m, b.under_min ? 0 : RECLAIM_WAIT_MS);
+          if (!m.sleeps || !b.under_min) {
+            yield* sleep_congested(m, b.under_min ? 0 : RECLAIM_WAIT_MS);
+          }
           if (!b.under_min) pgdat.kswapd_waits++;
         }
         if (b.all_zones_ok || sc.nr_reclaimed >= SWAP_CLUSTER_MAX || b.priority === 0) {
@@ -203,10 +205,10 @@ function balance_pgdat_slice(m: Machine, pgdat: Pgdat, b: BalancePgdat): boolean
 }
 
 /** What balance_pgdat does after shrink_zone: slab caches, and how the zone stands. */
-function balance_slab(m: Machine, zone: Zone, classzone: number, b: BalancePgdat): void {
+function* balance_slab(m: Machine, zone: Zone, classzone: number, b: BalancePgdat): Job<void> {
   const { sc } = b;
   m.reclaimed_slab = 0;
-  const nr_slab = shrink_slab(m, sc.nr_scanned, GFP_KERNEL, b.lru_pages);
+  const nr_slab = yield* shrink_slab_job(m, sc.nr_scanned, GFP_KERNEL, b.lru_pages);
   sc.nr_reclaimed += m.reclaimed_slab;
   b.total_scanned += sc.nr_scanned;
   if (zone.all_unreclaimable !== 0) return;
@@ -286,26 +288,35 @@ const FIRST_KSWAPD_PID = 100;
 
 /** One slice of one node's kswapd; false when it sleeps (vmscan.c: kswapd). */
 export function kswapd_slice(m: Machine, pgdat: Pgdat): boolean {
+  return run_job(kswapd_job(m, pgdat));
+}
+
+/** The same as a job, for who has others to run while it sleeps. */
+export function* kswapd_job(m: Machine, pgdat: Pgdat): Job<boolean> {
   if (pgdat.kswapd_state !== KSWAPD_RUNNING) {
     if (!kswapd_wakes(m, pgdat)) return false;
     start_balance(m, pgdat);
   }
   const b = pgdat.kswapd_run as BalancePgdat;
-  const flags = m.current_flags;
-  const task = m.current;
-  const mm = m.current_mm;
-  const kthread = m.kthread;
-  m.current_flags = PF_MEMALLOC | PF_SWAPWRITE | PF_KSWAPD;
-  m.current = null;
-  m.current_mm = null;
-  m.kthread = { pid: FIRST_KSWAPD_PID + pgdat.nid, comm: `kswapd${pgdat.nid}` };
-  const more = balance_pgdat_slice(m, pgdat, b);
-  m.current_flags = flags;
-  m.current = task;
-  m.current_mm = mm;
-  m.kthread = kthread;
-  if (!more) kswapd_balanced(m, pgdat, b.fruitless >= MAX_FRUITLESS);
-  return true;
+  const thread = { pid: FIRST_KSWAPD_PID + pgdat.nid, comm: `kswapd${pgdat.nid}` };
+  const job = balance_pgdat_slice(m, pgdat, b);
+  for (;;) {
+    const { current_flags, current, current_mm, kthread } = m;
+    m.current_flags = PF_MEMALLOC | PF_SWAPWRITE | PF_KSWAPD;
+    m.current = null;
+    m.current_mm = null;
+    m.kthread = thread;
+    const step = job.next();
+    m.current_flags = current_flags;
+    m.current = current;
+    m.current_mm = current_mm;
+    m.kthread = kthread;
+    if (step.done) {
+      if (!step.value) kswapd_balanced(m, pgdat, b.fruitless >= MAX_FRUITLESS);
+      return true;
+    }
+    yield step.value;
+  }
 }
 
 /** Gives every node's kswapd that is awake up to `slices` slices of work; false when all sleep. */

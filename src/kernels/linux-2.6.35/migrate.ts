@@ -70,6 +70,7 @@ export function* migrate_pages<T>(
     retry = 0;
     for (let pfn = p.next[from]!; pfn !== from; ) {
       const next = p.next[pfn]!;
+      if (m.sleeps) yield;
       let new_ = get_new_page(m, private_);
       while (new_ === NEED_RESCHED) {
         yield;

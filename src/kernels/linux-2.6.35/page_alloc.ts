@@ -41,7 +41,13 @@ import {
 } from '../../mm/mmzone.ts';
 import type { nid_t, order_t, pfn_t } from '../../mm/page.ts';
 import { PF_MEMALLOC } from '../../mm/reclaim_def.ts';
-import { COMPACTFAIL, COMPACTSUCCESS, count_vm_event } from '../../mm/vmstat.ts';
+import {
+  COMPACTFAIL,
+  COMPACTSUCCESS,
+  count_vm_event,
+  NR_ISOLATED_ANON,
+  NR_ISOLATED_FILE,
+} from '../../mm/vmstat.ts';
 import {
   COMPACT_SKIPPED,
   compaction_deferred,
@@ -141,8 +147,16 @@ function* run_beside(m: Machine, job: Job): Job {
     const step = job.next();
     if (step.done) return step.value;
     if (m.beside !== null) m.beside.cond_resched(m);
-    else yield;
+    // Linux reschedules between pages that it moves, not between blocks that it scans.
+    else if (!m.sleeps || has_isolated(m)) yield;
   }
+}
+
+function has_isolated(m: Machine): boolean {
+  for (const { vm_stat } of m.populated_zones) {
+    if (vm_stat[NR_ISOLATED_ANON]! + vm_stat[NR_ISOLATED_FILE]! > 0) return true;
+  }
+  return false;
 }
 
 /**
@@ -193,7 +207,10 @@ function* direct_reclaim(
   zonelist: readonly Zone[],
   high_zoneidx: number,
 ): Job {
+  // kswapd, which was just woken, may have the right to run.
+  if (m.sleeps) yield;
   const progress = yield* try_to_free_pages(m, zonelist, high_zoneidx, order, gfp);
+  if (m.sleeps) yield;
   if (order !== 0) drain_all_pages(m);
   return progress;
 }
@@ -242,6 +259,10 @@ function should_alloc_retry(gfp: number, order: order_t, pages_reclaimed: number
 
 /** What happens while a request waits: writes end, and kswapd has its turn if it was woken. */
 function* wait_for_memory(m: Machine, gfp: number): Job<void> {
+  if (m.sleeps) {
+    yield RETRY_WAIT_MS;
+    return;
+  }
   if (m.beside !== null) {
     m.beside.sleep(m, RETRY_WAIT_MS);
     return;

@@ -20,7 +20,8 @@ import { list_add, list_del, list_empty, list_splice_init } from '../../lib/list
 import type { AddressSpace } from '../../mm/address_space.ts';
 import {
   bdi_write_congested,
-  congestion_wait,
+  sleep_congested,
+  sleep_on_writeback,
   wakeup_flusher_threads,
 } from '../../mm/backing_dev.ts';
 import { try_to_free_buffers, try_to_release_page } from '../../mm/buffer.ts';
@@ -98,7 +99,6 @@ import {
   clear_page_dirty_for_io,
   dirty_thresh,
   page_mapping,
-  wait_on_page_writeback,
 } from '../../mm/page_writeback.ts';
 import { PF_KSWAPD, PF_MEMALLOC, PF_SWAPWRITE } from '../../mm/reclaim_def.ts';
 import {
@@ -319,7 +319,7 @@ const PAGE_SUCCESS = 2;
 const PAGE_CLEAN = 3;
 
 /** Writes a dirty page to its file or swap slot (vmscan.c: pageout). With PAGE_SUCCESS unlocked. */
-function pageout(m: Machine, pfn: pfn_t, mapping: AddressSpace | null, sync: boolean): number {
+function pageout(m: Machine, pfn: pfn_t, mapping: AddressSpace | null): number {
   const p = m.memmap;
   // Somebody else holds it: it could not be freed after all.
   if (page_count(p, pfn) - page_has_private(p, pfn) !== 2) return PAGE_KEEP;
@@ -344,7 +344,6 @@ function pageout(m: Machine, pfn: pfn_t, mapping: AddressSpace | null, sync: boo
     ClearPageFlag(p, pfn, PG_reclaim);
     return PAGE_ACTIVATE;
   }
-  if (sync) wait_on_page_writeback(m, pfn);
   if (!PageWriteback(p, pfn)) ClearPageFlag(p, pfn, PG_reclaim);
   page_zone(m, pfn).vm_stat[NR_VMSCAN_WRITE]!++;
   return PAGE_SUCCESS;
@@ -377,8 +376,13 @@ const ACTIVATE_LOCKED = 3;
 const CULL = 4;
 /** Its last reference went meanwhile, with somebody else's. */
 const GONE = 5;
+/** Unlocked, and to be waited for: it is being written. */
+const WRITTEN = 6;
 
-/** The decisions of shrink_page_list on one page, which is on no list (reference 4.6). */
+/**
+ * The decisions of shrink_page_list on one page, which is on no list (reference 4.6). With `sync` it
+ * is not under write-back.
+ */
 function shrink_one_page(m: Machine, sc: ScanControl, pfn: pfn_t, sync: boolean): number {
   const p = m.memmap;
   if (!trylock_page(p, pfn)) return KEEP;
@@ -390,10 +394,7 @@ function shrink_one_page(m: Machine, sc: ScanControl, pfn: pfn_t, sync: boolean)
   if (page_mapped(p, pfn) || PageSwapCache(p, pfn)) sc.nr_scanned++;
   let may_enter_fs =
     (sc.gfp_mask & __GFP_FS) !== 0 || (PageSwapCache(p, pfn) && (sc.gfp_mask & __GFP_IO) !== 0);
-  if (PageWriteback(p, pfn)) {
-    if (!sync || !may_enter_fs) return KEEP_LOCKED;
-    wait_on_page_writeback(m, pfn);
-  }
+  if (PageWriteback(p, pfn)) return KEEP_LOCKED;
 
   const references = page_check_references(m, sc, pfn);
   if (references === PAGEREF_ACTIVATE) return ACTIVATE_LOCKED;
@@ -404,7 +405,7 @@ function shrink_one_page(m: Machine, sc: ScanControl, pfn: pfn_t, sync: boolean)
     if (!add_to_swap(m, pfn)) return ACTIVATE_LOCKED;
     may_enter_fs = true;
   }
-  let mapping = page_mapping(m, pfn);
+  const mapping = page_mapping(m, pfn);
 
   if (page_mapped(p, pfn) && mapping !== null) {
     const unmapped = try_to_unmap(m, pfn, TTU_UNMAP);
@@ -417,18 +418,33 @@ function shrink_one_page(m: Machine, sc: ScanControl, pfn: pfn_t, sync: boolean)
     if (references === PAGEREF_RECLAIM_CLEAN || !may_enter_fs || !sc.may_writepage) {
       return KEEP_LOCKED;
     }
-    const written = pageout(m, pfn, mapping, sync);
+    const written = pageout(m, pfn, mapping);
     if (written === PAGE_KEEP) return KEEP_LOCKED;
     if (written === PAGE_ACTIVATE) return ACTIVATE_LOCKED;
     if (written === PAGE_SUCCESS) {
-      if (PageWriteback(p, pfn) || PageDirty(p, pfn)) return KEEP;
-      // Done already: a memory disk, or swap. Go on with it.
-      if (!trylock_page(p, pfn)) return KEEP;
-      if (PageDirty(p, pfn) || PageWriteback(p, pfn)) return KEEP_LOCKED;
-      mapping = page_mapping(m, pfn);
+      return sync && PageWriteback(p, pfn) ? WRITTEN : free_written_page(m, sc, pfn);
     }
   }
+  return free_clean_page(m, sc, pfn, mapping);
+}
 
+/** Goes on with a page whose write has been submitted, if it has ended: it is unlocked. */
+function free_written_page(m: Machine, sc: ScanControl, pfn: pfn_t): number {
+  const p = m.memmap;
+  if (PageWriteback(p, pfn) || PageDirty(p, pfn)) return KEEP;
+  if (!trylock_page(p, pfn)) return KEEP;
+  if (PageDirty(p, pfn) || PageWriteback(p, pfn)) return KEEP_LOCKED;
+  return free_clean_page(m, sc, pfn, page_mapping(m, pfn));
+}
+
+/** Frees a locked clean page if nobody else holds it. */
+function free_clean_page(
+  m: Machine,
+  sc: ScanControl,
+  pfn: pfn_t,
+  mapping: AddressSpace | null,
+): number {
+  const p = m.memmap;
   if (page_has_private(p, pfn) !== 0) {
     if (!try_to_release_page(m, pfn, sc.gfp_mask)) return ACTIVATE_LOCKED;
     if (mapping === null && page_count(p, pfn) === 1) {
@@ -442,25 +458,48 @@ function shrink_one_page(m: Machine, sc: ScanControl, pfn: pfn_t, sync: boolean)
   return FREED;
 }
 
+/** Pages between two points where a list may be left for others: Linux has one at each page. */
+const CLUSTER = 8;
+
+/**
+ * Waits for the write of a page that is on no list. A page of a file is not locked meanwhile, as it
+ * is in Linux: who writes to the file or truncates it cannot wait here.
+ */
+function* wait_for_write(m: Machine, sc: ScanControl, pfn: pfn_t): Job<void> {
+  const p = m.memmap;
+  const swap = PageSwapCache(p, pfn);
+  if ((sc.gfp_mask & (swap ? __GFP_FS | __GFP_IO : __GFP_FS)) === 0) return;
+  if (!trylock_page(p, pfn)) return;
+  if (!swap) unlock_page(p, pfn);
+  yield* sleep_on_writeback(m, pfn);
+  if (swap) unlock_page(p, pfn);
+}
+
 /**
  * Tries to free each page of a private list, from its tail; what stays goes to the list `kept`,
  * unlocked. Returns pages freed, which went to the cold ends of the per-CPU lists.
  */
-function shrink_page_list(
+function* shrink_page_list(
   m: Machine,
   sc: ScanControl,
   page_list: number,
   kept: number,
   sync: boolean,
-): number {
+): Job {
   const p = m.memmap;
   const pvec = sc.freed_pvec;
   let nr_reclaimed = 0;
   let pgactivate = 0;
-  while (!list_empty(p, page_list)) {
+  for (let n = 0; !list_empty(p, page_list); n++) {
+    if (m.sleeps && n % CLUSTER === 0) yield;
     const pfn = p.prev[page_list]!;
     list_del(p, pfn);
-    const fate = shrink_one_page(m, sc, pfn, sync);
+    if (sync && PageWriteback(p, pfn)) yield* wait_for_write(m, sc, pfn);
+    let fate = shrink_one_page(m, sc, pfn, sync);
+    if (fate === WRITTEN) {
+      yield* sleep_on_writeback(m, pfn);
+      fate = free_written_page(m, sc, pfn);
+    }
     if (fate === FREED) {
       nr_reclaimed++;
       pvec.pages[pvec.nr++] = pfn;
@@ -495,17 +534,17 @@ function shrink_page_list(
 // ---- one list
 
 /** Reclaims from an inactive list, up to 32 entries. Returns pages freed (vmscan.c). */
-function shrink_inactive_list(
+function* shrink_inactive_list(
   m: Machine,
   sc: ScanControl,
   zone: Zone,
   max_scan: number,
   lru: number,
-): number {
+): Job {
   const p = m.memmap;
   const stat = zone.vm_stat;
   const kswapd = current_is_kswapd(m);
-  if (too_many_isolated(m, zone, is_file_lru(lru))) congestion_wait(m, RECLAIM_WAIT_MS);
+  if (too_many_isolated(m, zone, is_file_lru(lru))) yield* sleep_congested(m, RECLAIM_WAIT_MS);
   lru_add_drain(m);
   const list = m.list_heads.take();
   const kept = list + 1;
@@ -530,13 +569,13 @@ function shrink_inactive_list(
     zone.recent_scanned[1]! += nr_file;
     nr_scanned += nr_scan;
 
-    let nr_freed = shrink_page_list(m, sc, list, kept, false);
+    let nr_freed = yield* shrink_page_list(m, sc, list, kept, false);
     list_splice_init(p, kept, list);
     if (nr_freed < nr_taken && !kswapd && sc.lumpy_reclaim_mode) {
       // For a contiguous block every page counts: wait for those under write-back.
-      congestion_wait(m, RECLAIM_WAIT_MS);
+      yield* sleep_congested(m, RECLAIM_WAIT_MS);
       count_vm_events(m, PGDEACTIVATE, clear_active_flags(m, sc, list));
-      nr_freed += shrink_page_list(m, sc, list, kept, true);
+      nr_freed += yield* shrink_page_list(m, sc, list, kept, true);
       list_splice_init(p, kept, list);
     }
     nr_reclaimed += nr_freed;
@@ -661,13 +700,13 @@ function inactive_file_is_low(zone: Zone): boolean {
   return zone.vm_stat[NR_ACTIVE_FILE]! > zone.vm_stat[NR_INACTIVE_FILE]!;
 }
 
-function shrink_list(
+function* shrink_list(
   m: Machine,
   sc: ScanControl,
   zone: Zone,
   lru: number,
   nr_to_scan: number,
-): number {
+): Job {
   if (is_active_lru(lru)) {
     const file = is_file_lru(lru);
     if (file ? inactive_file_is_low(zone) : inactive_anon_is_low(zone)) {
@@ -675,7 +714,7 @@ function shrink_list(
     }
     return 0;
   }
-  return shrink_inactive_list(m, sc, zone, nr_to_scan, lru);
+  return yield* shrink_inactive_list(m, sc, zone, nr_to_scan, lru);
 }
 
 // ---- one zone
@@ -743,6 +782,16 @@ export function shrink_zone_round(
   zone: Zone,
   priority: number,
 ): boolean {
+  return run_job(shrink_zone_round_job(m, sc, zone, priority));
+}
+
+/** The same as a job. */
+export function* shrink_zone_round_job(
+  m: Machine,
+  sc: ScanControl,
+  zone: Zone,
+  priority: number,
+): Job<boolean> {
   const nr = sc.nr;
   if (nr[LRU_INACTIVE_ANON] === 0 && nr[LRU_ACTIVE_FILE] === 0 && nr[LRU_INACTIVE_FILE] === 0) {
     return false;
@@ -751,7 +800,7 @@ export function shrink_zone_round(
     if (nr[lru] === 0) continue;
     const nr_to_scan = Math.min(nr[lru]!, SWAP_CLUSTER_MAX);
     nr[lru]! -= nr_to_scan;
-    sc.nr_reclaimed += shrink_list(m, sc, zone, lru, nr_to_scan);
+    sc.nr_reclaimed += yield* shrink_list(m, sc, zone, lru, nr_to_scan);
   }
   // At the first priority the proportions between the lists are kept: no early end.
   return sc.nr_reclaimed < sc.nr_to_reclaim || priority === DEF_PRIORITY;
@@ -759,12 +808,17 @@ export function shrink_zone_round(
 
 /** What shrink_zone does when the lists are done. */
 export function shrink_zone_end(m: Machine, sc: ScanControl, zone: Zone): void {
+  run_job(shrink_zone_end_job(m, sc, zone));
+}
+
+/** The same as a job. */
+export function* shrink_zone_end_job(m: Machine, sc: ScanControl, zone: Zone): Job<void> {
   // Even without need the anon lists are aged a little.
   if (inactive_anon_is_low(zone) && m.nr_swap_pages > 0) {
     shrink_active_list(m, sc, zone, SWAP_CLUSTER_MAX, false);
   }
   blk_flush_plug(m);
-  throttle_vm_writeout(m, sc.gfp_mask);
+  yield* throttle_vm_writeout(m, sc.gfp_mask);
 }
 
 /** Reclaims from one zone at one priority; adds to sc.nr_reclaimed (vmscan.c). */
@@ -774,17 +828,19 @@ function* shrink_zone(m: Machine, sc: ScanControl, zone: Zone, priority: number)
     // Linux has cond_resched in shrink_page_list: kswapd may have its turn, or anybody.
     if (m.beside !== null) m.beside.cond_resched(m);
     else yield;
-  } while (shrink_zone_round(m, sc, zone, priority));
-  shrink_zone_end(m, sc, zone);
+  } while (yield* shrink_zone_round_job(m, sc, zone, priority));
+  yield* shrink_zone_end_job(m, sc, zone);
 }
 
 /** Waits while much more is under write-back than the dirty limit allows (page-writeback.c). */
-function throttle_vm_writeout(m: Machine, gfp: number): void {
+function* throttle_vm_writeout(m: Machine, gfp: number): Job<void> {
   for (;;) {
     const thresh = dirty_thresh(m);
     const busy = global_page_state(m, NR_UNSTABLE_NFS) + global_page_state(m, NR_WRITEBACK);
     if (busy <= thresh + Math.floor(thresh / 10)) return;
-    if (congestion_wait(m, RECLAIM_WAIT_MS) === 0) return;
+    yield* sleep_congested(m, RECLAIM_WAIT_MS);
+    // Nothing was written meanwhile: waiting longer would not help.
+    if (global_page_state(m, NR_UNSTABLE_NFS) + global_page_state(m, NR_WRITEBACK) >= busy) return;
     if ((gfp & (__GFP_FS | __GFP_IO)) !== (__GFP_FS | __GFP_IO)) return;
   }
 }
@@ -815,7 +871,7 @@ export function shrink_slab(m: Machine, scanned: number, gfp: number, lru_pages:
 }
 
 /** The same with a pause after each batch, where the kernel has cond_resched. */
-function* shrink_slab_job(m: Machine, scanned: number, gfp: number, lru_pages: number): Job {
+export function* shrink_slab_job(m: Machine, scanned: number, gfp: number, lru_pages: number): Job {
   const pressure = scanned === 0 ? SWAP_CLUSTER_MAX : scanned;
   let freed = 0;
   for (const shrinker of m.shrinkers) {
@@ -830,7 +886,8 @@ function* shrink_slab_job(m: Machine, scanned: number, gfp: number, lru_pages: n
     shrinker.nr = 0;
     while (total_scan >= SHRINK_BATCH) {
       const before = ops.shrink(m, 0, gfp);
-      const after = ops.shrink(m, SHRINK_BATCH, gfp);
+      const job = m.sleeps ? ops.shrink_job?.(m, SHRINK_BATCH, gfp) : undefined;
+      const after = job === undefined ? ops.shrink(m, SHRINK_BATCH, gfp) : yield* job;
       if (after === -1) break;
       if (after < before) freed += before - after;
       count_vm_events(m, SLABS_SCANNED, SHRINK_BATCH);
@@ -893,7 +950,9 @@ function* do_try_to_free_pages(
       wakeup_flusher_threads(m, (m.sysctl['laptop_mode'] ?? 0) !== 0 ? 0 : total_scanned);
       sc.may_writepage = true;
     }
-    if (sc.nr_scanned > 0 && priority < DEF_PRIORITY - 2) congestion_wait(m, RECLAIM_WAIT_MS);
+    if (sc.nr_scanned > 0 && priority < DEF_PRIORITY - 2) {
+      yield* sleep_congested(m, RECLAIM_WAIT_MS);
+    }
   }
   for (const zone of zonelist) {
     if (zone.zone_idx <= high_zoneidx) zone.prev_priority = Math.max(0, priority);
@@ -925,7 +984,7 @@ export function* try_to_free_pages(
     slab = m.reclaimed_slab;
     m.current_flags = flags;
     if (step.done) return step.value;
-    yield;
+    yield step.value;
   }
 }
 

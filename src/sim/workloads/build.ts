@@ -12,13 +12,15 @@
  */
 import { disk_root } from '../../fs/disk/index.ts';
 import { O_RDONLY, O_TRUNC, O_WRONLY, type Vnode } from '../../fs/vfs.ts';
+import { EAGAIN } from '../../lib/errno.ts';
 import type { Prng } from '../../lib/prng.ts';
 import { do_exit } from '../../mm/fork.ts';
+import { access_page } from '../../mm/memory.ts';
 import type { Task } from '../../mm/mm_types.ts';
 import { do_mmap, MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE } from '../../mm/mmap.ts';
 import type { Machine } from '../../mm/mmzone.ts';
 import { COST } from './costs.ts';
-import { swap_io } from './pool.ts';
+import { swap_io } from './kernel_tasks.ts';
 import type { Process } from './scheduler.ts';
 import { exec, type Program, run_image, type Shell, touch } from './userland.ts';
 
@@ -99,7 +101,8 @@ function* fill_memory(m: Machine, task: Task, pages: number): Process {
   if (start < 0) return;
   for (let i = 0; i < pages; i++) {
     const io = swap_io(m);
-    touch(m, task, start + i, true);
+    // Locked by who writes it to swap: until that is done.
+    while (access_page(m, task, start + i, true) === -EAGAIN) yield -1;
     // Now and then something from before is used again.
     if (i % 64 === 63) touch(m, task, start + (((i * 2654435761) >>> 0) % i), false);
     yield BUILD.page;

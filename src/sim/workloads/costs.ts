@@ -27,23 +27,23 @@ export const COST = {
   /** Taking a huge page that is there (recorded: 5 ms for 50). */
   huge_page: 0.1,
   /**
-   * Work of the kernel, fitted to the duration of the steps of golden t1 (comp-r1, comp-r3): a page
-   * scanned on the LRU lists, a page of a dropped inode, a page moved, an attempt to compact.
+   * Work of the kernel: a page scanned on the LRU lists, a page of a dropped inode, a page moved, an
+   * attempt to compact. From the durations of 72 steps of golden t1 (least absolute deviations; the
+   * pages of the pool themselves 0.08).
    */
-  page_scanned: 0.0015,
+  page_scanned: 0.0025,
   page_dropped: 0.0022,
-  page_moved: 0.012,
-  compaction: 0.3,
-  /**
-   * A page on its way to swap, and back: the disk is the limit (golden s3: 45,000 pages out during
-   * the 14 seconds in which memory was short).
-   */
-  swap_out: 0.3,
+  page_moved: 0.0036,
+  compaction: 0.1,
+  frame_scanned: 0.000025,
+  /** Work of the kernel on a page that goes to swap: unmapping, a slot, a request. */
+  page_swapped: 0.09,
+  /** Waiting for a page from swap. */
   swap_in: 0.5,
   /** One round of kswapd over the zones that finds little to do. */
   kswapd_round: 0.02,
   /** Between two steps of the first test, while the counters are read and stored. */
-  between_steps: 10,
+  between_steps: 60,
 } as const;
 
 /** sched_latency: every runnable process runs once in it while there are few. */

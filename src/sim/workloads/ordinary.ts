@@ -35,7 +35,7 @@ import {
 import type { Machine } from '../../mm/mmzone.ts';
 import { kfree, kmalloc } from '../../mm/slub.ts';
 import { COST } from './costs.ts';
-import { kernel_work, swap_io } from './pool.ts';
+import { kernel_work, swap_io } from './kernel_tasks.ts';
 import type { Process, Scheduler } from './scheduler.ts';
 import { exec, type Program, run_image, type Shell, touch } from './userland.ts';
 

@@ -1,40 +1,51 @@
 /**
- * One processor, shared by simulated processes: round robin with the slices of the fair scheduler.
+ * One processor, shared by simulated processes as the fair scheduler shares it.
  *
  * A process is a generator that yields the milliseconds of the virtual clock which it has just
- * used, or a negative number to sleep for as long. After each slice the clock moves on and what is
- * due runs: writes that the disk has finished, the flusher. kswapd is a process like others while it
- * is awake; it runs next when it is woken, as who has slept does.
- * Linux: kernel/sched_fair.c. Differs: no priorities, no wake-up preemption in the
- * middle of a slice.
+ * used, or a negative number to sleep for as long. Who has used least time runs next; who wakes up
+ * has half a latency's advantage at most, and takes the processor from who has used more than a
+ * millisecond above that. Work of the kernel is put on the clock by its counters, for whoever ran
+ * meanwhile. After each slice what is due runs: writes that the disk has finished, the flusher.
+ * kswapd is a process like others while it is awake. What sleeps inside of a call (lib/kthread.ts:
+ * Pause) does so as part of its process; calls that cannot sleep let the processor stand still.
+ * Linux: kernel/sched_fair.c. Differs: no priorities.
  */
 import { run_job } from '../../lib/kthread.ts';
 import type { Prng } from '../../lib/prng.ts';
-import { advance_clock } from '../../machine.ts';
-import type { Machine } from '../../mm/mmzone.ts';
+import type { Beside, Machine } from '../../mm/mmzone.ts';
 import { flusher_tick } from '../../mm/page_writeback.ts';
-import { SCHED_LATENCY, SCHED_MIN_GRANULARITY } from './costs.ts';
-import { kswapd_has_reason, kswapd_thread } from './pool.ts';
+import { SCHED_LATENCY, SCHED_MIN_GRANULARITY, SCHED_WAKEUP_GRANULARITY } from './costs.ts';
+import { type Calls, kernel_work, kswapd_has_reason, kswapd_thread } from './kernel_tasks.ts';
 
 /** A running program: yields the time that it used, negative: the time that it sleeps. */
 export type Process = Generator<number, void, void>;
 
-interface Sleeper {
+interface Entity {
   readonly process: Process;
-  readonly until: number;
+  /** Time on the processor, milliseconds, as compared with others. */
+  vruntime: number;
+  /** The clock's time when it is to be woken. */
+  until: number;
 }
 
-export class Scheduler {
+export class Scheduler implements Calls {
   readonly m: Machine;
+  under_way = 0;
   private readonly prng: Prng;
-  private readonly queue: Process[] = [];
-  private sleepers: Sleeper[] = [];
-  /** kswapd, while it is awake. */
+  private readonly queue: Entity[] = [];
+  private sleepers: Entity[] = [];
+  private min_vruntime = 0;
+  /** kswapd, while it is awake; its time on the processor so far. */
   private kswapd: Process | null = null;
+  private kswapd_vruntime = 0;
+  /** The kernel's work that is on the clock already. */
+  private mark = 0;
+  private readonly alone: Beside;
 
   constructor(m: Machine) {
     this.m = m;
     this.prng = m.prng.fork('scheduler');
+    this.alone = { cond_resched: () => {}, sleep: (_m, ms) => this.pass(ms) };
   }
 
   /** Processes that have not ended. */
@@ -42,23 +53,33 @@ export class Scheduler {
     return this.queue.length + this.sleepers.length - (this.kswapd === null ? 0 : 1);
   }
 
-  /** A new process at the end of the queue. */
-  start(process: Process): void {
-    this.queue.push(process);
+  /** A new process: it has to wait for a slice's time. `slept`: an old one that wakes up. */
+  start(process: Process, slept = false): void {
+    const vruntime =
+      this.min_vruntime + (slept ? -SCHED_LATENCY / 2 : SCHED_LATENCY / (this.queue.length + 1));
+    this.queue.push({ process, vruntime, until: 0 });
   }
 
   /** Takes a process off, whatever it is doing. */
   stop(process: Process): void {
-    const at = this.queue.indexOf(process);
+    const at = this.queue.findIndex((e) => e.process === process);
     if (at >= 0) this.queue.splice(at, 1);
-    this.sleepers = this.sleepers.filter((s) => s.process !== process);
+    this.sleepers = this.sleepers.filter((e) => e.process !== process);
     process.return();
   }
 
-  /** Lets the clock move on by `ms` while nobody runs, in steps of a timer interrupt's length. */
+  /** Lets the clock move on by `ms`, in steps of a timer interrupt's length; others run. */
   idle(ms: number, step = 10): void {
-    for (let left = ms; left > 0; left -= step)
-      run_job(advance_clock(this.m, Math.min(step, left)));
+    const until = this.m.clock.now_ms + ms;
+    while (this.m.clock.now_ms < until) {
+      if (this.slice()) continue;
+      this.pass(Math.min(step, Math.max(0.1, until - this.m.clock.now_ms)));
+    }
+  }
+
+  /** Runs until nobody is in the middle of a call of the kernel: the machine's state is whole. */
+  settle(): void {
+    this.run(() => this.under_way === 0);
   }
 
   private pass(ms: number): void {
@@ -66,50 +87,112 @@ export class Scheduler {
     run_job(flusher_tick(this.m));
   }
 
+  /** Work of the kernel since last time, milliseconds. */
+  private work(): number {
+    const now = kernel_work(this.m);
+    const used = now - this.mark;
+    this.mark = now;
+    return used;
+  }
+
+  /** place_entity: who slept long gets half a latency, nobody more. */
+  private placed(e: Entity): number {
+    return Math.max(e.vruntime, this.min_vruntime - SCHED_LATENCY / 2);
+  }
+
   private wake(): void {
-    if (this.sleepers.length === 0) return;
     const now = this.m.clock.now_ms;
-    for (const s of this.sleepers) if (s.until <= now) this.queue.push(s.process);
-    this.sleepers = this.sleepers.filter((s) => s.until > now);
+    for (let i = 0; i < this.sleepers.length; i++) {
+      const e = this.sleepers[i]!;
+      if (e.until > now) continue;
+      e.vruntime = this.placed(e);
+      this.queue.push(e);
+      this.sleepers.splice(i--, 1);
+    }
+    this.wake_kswapd();
+  }
+
+  /** kswapd, if it was woken just now. */
+  private wake_kswapd(): Entity | null {
+    if (this.kswapd !== null || !kswapd_has_reason(this.m)) return null;
+    this.kswapd = kswapd_thread(this);
+    const e = { process: this.kswapd, vruntime: this.kswapd_vruntime, until: 0 };
+    e.vruntime = this.placed(e);
+    this.queue.push(e);
+    return e;
+  }
+
+  private first_sleeper(): Entity | undefined {
+    let first: Entity | undefined;
+    for (const e of this.sleepers) if (first === undefined || e.until < first.until) first = e;
+    return first;
+  }
+
+  /** Who has used least, off the queue. */
+  private pick(): Entity | undefined {
+    const { queue } = this;
+    if (queue.length === 0) return undefined;
+    let at = 0;
+    for (let i = 1; i < queue.length; i++) if (queue[i]!.vruntime < queue[at]!.vruntime) at = i;
+    return queue.splice(at, 1)[0];
   }
 
   /** One slice of the next process. False when nobody is left. */
   slice(): boolean {
+    const { m } = this;
     this.wake();
-    if (this.kswapd === null && kswapd_has_reason(this.m)) {
-      this.kswapd = kswapd_thread(this.m);
-      this.queue.unshift(this.kswapd);
-    }
-    const process = this.queue.shift();
-    if (process === undefined) {
-      if (this.sleepers.length === 0) return false;
-      const next = Math.min(...this.sleepers.map((s) => s.until));
+    const e = this.pick();
+    const sleeper = this.first_sleeper();
+    if (e === undefined) {
+      if (sleeper === undefined) return false;
       // In steps, so that nobody who is woken meanwhile waits for long.
-      this.pass(Math.min(4, Math.max(0.1, next - this.m.clock.now_ms)));
+      this.pass(Math.min(4, Math.max(0.01, sleeper.until - m.clock.now_ms)));
       return true;
     }
+    this.min_vruntime = Math.max(this.min_vruntime, e.vruntime);
     const share = Math.max(SCHED_LATENCY / (this.queue.length + 1), SCHED_MIN_GRANULARITY);
     // Ticks do not meet slices: a slice is longer or shorter by up to a half.
-    const slice = share * (0.5 + this.prng.below(1024) / 1024);
+    let slice = share * (0.5 + this.prng.below(1024) / 1024);
+    if (sleeper !== undefined) {
+      // When the first sleeper wakes up, it takes the processor if it is that much behind.
+      const after = sleeper.until - m.clock.now_ms;
+      const behind = this.placed(sleeper) + SCHED_WAKEUP_GRANULARITY - e.vruntime;
+      slice = Math.min(slice, Math.max(after, behind, 0.01));
+    }
+    m.beside = this.alone;
+    this.mark = kernel_work(m);
     let used = 0;
     let asleep = -1;
     let ended = false;
     while (used < slice && asleep < 0) {
-      const step = process.next();
+      const step = e.process.next();
+      used += this.work();
       if (step.done) {
         ended = true;
         break;
       }
       if (step.value < 0) asleep = -step.value;
       else used += step.value;
+      const woken = this.wake_kswapd();
+      if (woken !== null) {
+        slice = Math.min(slice, woken.vruntime + SCHED_WAKEUP_GRANULARITY - e.vruntime);
+      }
     }
-    this.pass(Math.max(used, 0.01));
+    m.beside = null;
+    used = Math.max(used, 0.01);
+    e.vruntime += used;
+    this.pass(used);
     if (ended) {
-      if (process === this.kswapd) this.kswapd = null;
-      return true;
+      if (e.process === this.kswapd) {
+        this.kswapd = null;
+        this.kswapd_vruntime = e.vruntime;
+      }
+    } else if (asleep >= 0) {
+      e.until = m.clock.now_ms + asleep;
+      this.sleepers.push(e);
+    } else {
+      this.queue.push(e);
     }
-    if (asleep >= 0) this.sleepers.push({ process, until: this.m.clock.now_ms + asleep });
-    else this.queue.push(process);
     return true;
   }
 
