@@ -13,7 +13,7 @@ export type Job<T = number> = Generator<Pause, T, void>;
  * (Machine.sleeps) also milliseconds above 0, for a congestion_wait of at most that long, and the
  * negative of a frame number, to wait until that page is not under write-back.
  */
-export type Pause = number | void;
+export type Pause = number | undefined;
 
 /** Runs a job to its end without a pause, returns its result. */
 export function run_job<T>(job: Job<T>): T {
