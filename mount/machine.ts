@@ -19,7 +19,7 @@ import {
 import type { Job } from '../src/lib/kthread.ts';
 import type { MountOptions } from './config.ts';
 import type { HostDisk } from './host_disk.ts';
-import { writeMachineFile } from './machine_file.ts';
+import { find, writeMachineFile } from './machine_file.ts';
 import { alignOffset, discard } from './native.ts';
 import { Failure } from './transport.ts';
 
@@ -69,6 +69,11 @@ export function bootMachine(options: MountOptions, disk: HostDisk): ServedMachin
   for (const spec of options.fault ?? []) {
     if (set_fault(machine, spec) < 0) {
       throw new Failure(`no such fault: '${spec}'; docs/clients.md lists what --fault takes`);
+    }
+    // A fault on a misspelt name would never come. Processes come later.
+    const path = /^\s*(?:file|value)\s+(\S+)/.exec(spec)?.[1];
+    if (path !== undefined && !/^\/proc\/\d/.test(path) && typeof find(root, path) === 'number') {
+      throw new Failure(`--fault '${spec}': this machine has no file ${path}`);
     }
   }
   machine.write_log.clear();

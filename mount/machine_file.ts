@@ -115,7 +115,8 @@ function showText(root: Vnode, path: string, where: string, from: string, caller
   return writeText(root, SHOW_TEXT, Buffer.from(`${path}\n${text}`, 'latin1'), caller);
 }
 
-function find(root: Vnode, path: string): Vnode | number {
+/** The virtual file with a path such as /proc/meminfo, or a negative errno. */
+export function find(root: Vnode, path: string): Vnode | number {
   let node = root;
   for (const name of path.split('/').slice(1)) {
     const next = node.lookup(name);

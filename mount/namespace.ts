@@ -244,6 +244,14 @@ ${script}had=\${OLDPWD+x} old=\${OLDPWD-}
 cd -- "$1" || exit 1
 shift
 if [ "$had" ]; then OLDPWD=$old; else unset OLDPWD; fi
+if [ -d "$1" ]; then
+  echo "pageblock: $1 is a directory: name a program" >&2
+  exit 126
+fi
+if ! command -v -- "$1" >/dev/null 2>&1; then
+  echo "pageblock: no program $1: install it, or give its path" >&2
+  exit 127
+fi
 exec "$@"`;
 }
 

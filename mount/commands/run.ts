@@ -10,7 +10,7 @@
 import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { isatty } from 'node:tty';
-import { type Command, Option } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { commandInNamespace } from '../namespace.ts';
 import { exec } from '../native.ts';
 import { Failure } from '../transport.ts';
@@ -22,7 +22,11 @@ export function registerRun(program: Command): void {
     .description('run a program that sees the mounted machine as its own')
     .argument('<mnt>', 'the mount point')
     .argument('<command...>', 'the program and its arguments, after --')
-    .addOption(new Option('--log <file>', 'what was written to virtual files, as JSON lines'))
+    .addOption(
+      new Option('--log <file>', 'what was written to virtual files, as JSON lines').argParser(
+        parseLog,
+      ),
+    )
     .addHelpText(
       'after',
       "\nThe exit status is the program's; 127 if it is not found, 1 if it was not started.\n" +
@@ -32,6 +36,11 @@ export function registerRun(program: Command): void {
     .action(async (mnt: string, command: string[], options: { log?: string }) => {
       await become(mnt, command, options.log);
     });
+}
+
+function parseLog(file: string): string {
+  if (file === '--' || file === '') throw new InvalidArgumentError('A file is needed.');
+  return file;
 }
 
 /** Runs a command in the namespace of a mounted machine and ends as it ends. */

@@ -130,7 +130,14 @@ it('passes streams, status, signals and directory on', options, async (t) => {
     input: 'in\0\xff',
   });
   assert.deepEqual([cat.status, cat.stdout, cat.stderr], [42, 'in\0\xff', 'err\n']);
-  assert.equal((await client.run('no-such-program')).status, 127);
+  const none = await client.run('no-such-program');
+  assert.deepEqual(
+    [none.status, none.stderr],
+    [127, 'pageblock: no program no-such-program: install it, or give its path\n'],
+  );
+  const directory = await client.run('/tmp');
+  assert.deepEqual([directory.status, directory.stderr.split('\n').length], [126, 2]);
+  assert.equal((await client.pageblock(['run', client.mnt, '--log', '--', 'true'])).status, 2);
   assert.equal((await client.run('sh', '-c', 'kill -KILL $$')).signal, 'SIGKILL');
   const pwd = await client.pageblock([...inside, 'pwd'], { cwd: '/usr/lib' });
   assert.equal(pwd.stdout, '/usr/lib\n');
@@ -329,5 +336,7 @@ it('--fault and --config: what is wrong with them', options, async (t) => {
   await refused('/proc/none = 900', /machine:1: .*\(ENOENT\)/);
   const fault = await client.pageblock(['mount', at, '--fault', 'pool lots']);
   assert.match(fault.stderr, /^pageblock: no such fault: 'pool lots'; [^\n]+\n$/);
+  const typo = await client.pageblock(['mount', at, '--fault', 'file /proc/meninfo EIO']);
+  assert.match(typo.stderr, /^pageblock: --fault [^\n]+ has no file \/proc\/meninfo\n$/);
   rmSync(file);
 });
