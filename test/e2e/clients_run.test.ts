@@ -307,8 +307,24 @@ for (const who of EVERYBODY) {
 it('--fault and --config: what is wrong with them', options, async (t) => {
   const client = await Client.mount(t, EVERYBODY[0]!, [
     ...['--memory', '256M', '--fault', 'pool 7', '--fault', 'file /proc/vmstat delay=300'],
-    ...['--fault', 'file /proc/swaps EIO'],
+    ...['--fault', 'file /proc/swaps EIO', '--fault', 'file /proc/zoneinfo EACCES'],
+    ...['--fault', 'file /proc/sys/vm/swappiness write EAGAIN count=1'],
+    ...['--nodes', '2', '--fault', 'node 1 after=1'],
   ]);
+  const denied = await client.run('cat', '/proc/zoneinfo');
+  assert.equal(denied.stderr, 'cat: /proc/zoneinfo: Permission denied\n');
+  const again = await client.run('sysctl', '-w', 'vm.swappiness=7');
+  assert.match(again.stderr, /Resource temporarily unavailable/);
+  assert.equal(await client.out('sysctl', '-w', 'vm.swappiness=7'), 'vm.swappiness = 7\n');
+  // A node that goes away between two reads: the first of its files can still be read.
+  const node = '/sys/devices/system/node/node1';
+  const gone = await client.run(
+    'sh',
+    '-c',
+    `cat ${node}/distance; sleep 1.1; cat ${node}/distance`,
+  );
+  assert.deepEqual([gone.status, gone.stdout], [1, '20 10\n']);
+  assert.match(gone.stderr, /No such (device|file or directory)/);
   await client.sh('echo 50 > /proc/sys/vm/nr_hugepages');
   assert.equal(await client.out('cat', '/proc/sys/vm/nr_hugepages'), '7\n');
   const swaps = await client.run('cat', '/proc/swaps');
