@@ -3,7 +3,16 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { debug_vm } from '../../src/mm/debug_vm.ts';
 import type { Machine } from '../../src/mm/mmzone.ts';
-import { ALLOCSTALL, ALLOCSTALL_ZONE, PSWPOUT } from '../../src/mm/vmstat.ts';
+import {
+  ALLOCSTALL,
+  ALLOCSTALL_ZONE,
+  COMPACTISOLATED,
+  COMPACTPAGES,
+  KSWAPD_STEAL,
+  PAGEOUTRUN,
+  PSWPIN,
+  PSWPOUT,
+} from '../../src/mm/vmstat.ts';
 import { fork_machine, state_hash } from '../../src/snapshot.ts';
 import { MmRun, mm_model } from '../model/mm_model.ts';
 import { pressure_of } from '../model/pressure_model.ts';
@@ -45,6 +54,9 @@ function allocstall(m: Machine): number {
   return by_zone.reduce((sum, n) => sum + n, m.vm_events[ALLOCSTALL]!);
 }
 
+/** Processes that the OOM killer took, in all runs. */
+let killed = 0;
+
 /** The same under pressure: reclaim, swap, compaction, OOM kills and the pool at work. */
 function pressure_hashes(shape: string, seed: number): string[] {
   const run = new ReclaimRun(pressure_of(shape), seed);
@@ -55,7 +67,12 @@ function pressure_hashes(shape: string, seed: number): string[] {
     run.finish_jobs();
     found.push(state_hash(run.m));
   }
-  assert.ok(run.m.vm_events[PSWPOUT]! > 0 && allocstall(run.m) > 0);
+  const { vm_events } = run.m;
+  assert.ok(vm_events[PSWPOUT]! > 0 && vm_events[PSWPIN]! > 0, 'swap');
+  assert.ok(vm_events[PAGEOUTRUN]! > 0 && vm_events[KSWAPD_STEAL]! > 0, 'kswapd');
+  assert.ok(vm_events[COMPACTPAGES]! + vm_events[COMPACTISOLATED]! > 0, 'compaction');
+  assert.ok(allocstall(run.m) > 0, 'direct reclaim');
+  killed += run.killed;
   return found;
 }
 
@@ -72,3 +89,7 @@ for (const shape of [
     assert.notEqual(pressure_hashes(shape, 8)[0], once[0]);
   });
 }
+
+test('some of these runs had the OOM killer at work', () => {
+  assert.ok(killed > 0);
+});
