@@ -42,7 +42,7 @@ export function registerExperiment(program: Command): void {
     .addOption(
       new Option(
         '--setup <name...>',
-        'circumstances: of the publication, of the recordings (default: published; both for all)',
+        'circumstances: of the publication, of the recordings (default: published)',
       ).choices(SETUP_NAMES),
     )
     .option('--seeds <n>', 'runs of each configuration', parseCount, 20)
@@ -112,11 +112,11 @@ async function experiment(name: string, options: ExperimentOptions): Promise<voi
 
 /** The runs of an experiment: machines, set-ups, seeds, and each configuration. */
 async function tasksOf(name: string, options: ExperimentOptions): Promise<Task[]> {
-  const { EXPERIMENTS, MACHINES, SETUPS } = await import('../../src/sim/experiment.ts');
+  const { EXPERIMENTS, MACHINES } = await import('../../src/sim/experiment.ts');
   const { reference_of } = await import('../../src/sim/experiment_tables.ts');
   const all = name === 'all';
   const machines = options.machine ?? (all ? ['all'] : ['x86_64']);
-  const setups = options.setup ?? (all ? SETUPS : ['published' as const]);
+  const setups = options.setup ?? ['published' as const];
   const tasks: Task[] = [];
   for (const experiment of EXPERIMENTS) {
     if (!all && name !== experiment) continue;
