@@ -21,7 +21,6 @@ export const EXPERIMENTS: readonly ExperimentName[] = [
   'hugepages-under-load',
 ];
 export const MACHINES: readonly MachineName[] = ['x86', 'x86_64', 'ppc64'];
-export const SETUPS: readonly Setup[] = ['published', 'recorded'];
 
 export interface Cell {
   readonly experiment: ExperimentName;
