@@ -51,7 +51,7 @@ export function registerMount(program: Command): void {
     )
     .option(
       '--hugepagesz <size>',
-      'huge pages of 1G beside those of 2M: an empty pool (2.6.35 on x86_64)',
+      'huge pages of 1G beside those of 2M: an empty pool (x86_64)',
       parseHugePageSize,
     )
     .option(

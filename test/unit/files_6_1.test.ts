@@ -357,7 +357,7 @@ const structure = (text: string): string[] =>
   text.split('\n').map((line) => line.replace(/\d+/g, 'N').replace(/ +/g, ' '));
 
 test('a machine of the recorded shape prints every recorded file, line for line', () => {
-  const m = boot({ kernel: '6.1', memory: 768 * 2 ** 20, nodes: 2, seed: 1 });
+  const m = boot({ kernel: '6.1', memory: 768 * 2 ** 20, nodes: 2, gbpages: true, seed: 1 });
   const files: [string, string][] = [
     ...['buddyinfo', 'meminfo', 'pagetypeinfo', 'vmstat', 'zoneinfo'].map(
       (name): [string, string] => [name, `/proc/${name}`],
@@ -386,6 +386,26 @@ test('a machine of the recorded shape prints every recorded file, line for line'
     const buf = new Uint8Array(1 << 16);
     const text = Buffer.from(buf.subarray(0, file.read(buf, 0))).toString('latin1');
     assert.deepEqual(structure(text), structure(recorded(name)), name);
+  }
+  const value = (path: string): string => {
+    const file = (find(path) as Vnode).open(0, { uid: 0, gid: 0, pid: 1 });
+    // Of what cannot be read the recording has nothing, or says so.
+    if (typeof file === 'number') return '';
+    const buf = new Uint8Array(100);
+    return Buffer.from(buf.subarray(0, file.read(buf, 0)))
+      .toString('latin1')
+      .trimEnd();
+  };
+  for (const [listing, dir] of [
+    ['hugepages.values', '/sys/kernel/mm/hugepages'],
+    ['node0.hugepages', '/sys/devices/system/node/node0/hugepages'],
+    ['node1.hugepages', '/sys/devices/system/node/node1/hugepages'],
+  ] as const) {
+    for (const line of recorded(listing).split('\n')) {
+      const [name, text] = line.split(' = ');
+      if (name === undefined || name === '') continue;
+      assert.equal(value(`${dir}/${name}`), text?.startsWith('cat:') ? '' : text, name);
+    }
   }
   // Node directories: what is absent stands in the head of node.ts, with cpulist's size.
   const absent = /^(cpu\d+|memory\d+|subsystem|power|x86|uevent|cpulist)$/;

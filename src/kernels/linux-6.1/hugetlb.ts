@@ -4,7 +4,8 @@
  * A pool grows one page at a time, each a movable allocation of the huge order that is restricted to
  * one node, with leave to compact and to retry (__GFP_RETRY_MAYFAIL) until the first failure on that
  * node. Nodes take turns. At the first page that no allowed node can give the whole growth ends.
- * Recorded: g4-hugepages. Linux: mm/hugetlb.c. Differs: pages of 1 GiB are absent.
+ * Recorded: g4-hugepages. Linux: mm/hugetlb.c. Differs: a pool of 1 GiB
+ * pages stays empty, since ranges are not cleared for it (alloc_contig_range is absent).
  * (What address spaces do with the pages is in src/mm/hugetlb.ts.)
  */
 import { BUG_ON } from '../../lib/bug.ts';
@@ -32,11 +33,16 @@ import {
 } from '../../mm/page_flags.ts';
 import { count_vm_event, HTLB_BUDDY_PGALLOC, HTLB_BUDDY_PGALLOC_FAIL } from '../../mm/vmstat.ts';
 
-/** Creates the pool of 2 MiB pages, empty: part of boot. */
+/** Creates the pools, empty: 2 MiB pages, and those of 1 GiB where the processor has them. */
 export function hugetlb_init(m: Machine): void {
-  const h = new Hstate(m.shape.pageblock_order, m.shape.page_shift, m.nodes.length);
-  h.next_nid_to_alloc = h.next_nid_to_free = nodes_with_memory(m)[0] ?? 0;
-  m.default_hstate_idx = m.hstates.push(h) - 1;
+  const { pageblock_order, page_shift, gbpages } = m.shape;
+  const orders = gbpages ? [pageblock_order, 30 - page_shift] : [pageblock_order];
+  m.default_hstate_idx = m.hstates.length;
+  for (const order of orders) {
+    const h = new Hstate(order, page_shift, m.nodes.length);
+    h.next_nid_to_alloc = h.next_nid_to_free = nodes_with_memory(m)[0] ?? 0;
+    m.hstates.push(h);
+  }
 }
 
 export function nodes_with_memory(m: Machine): nid_t[] {
@@ -132,6 +138,8 @@ function alloc_fresh_huge_page_node(
   nid: nid_t,
   noretry: Set<nid_t>,
 ): boolean {
+  // Pages larger than any block would have to be put together (alloc_contig_range).
+  if (h.order >= m.shape.max_order) return false;
   const try_hard = !noretry.has(nid);
   const gfp = HTLB_GFP | __GFP_THISNODE | (try_hard ? __GFP_REPEAT : 0);
   const pfn = h.at_fault_limit() ? -1 : m.kernel.alloc_pages(m, gfp, h.order, nid);
