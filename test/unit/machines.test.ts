@@ -220,6 +220,21 @@ test('C15: with flat memory the types of blocks are counted from the start of th
   assert.equal((other + 2) % 512, 0);
 });
 
+test('1.4: nodes that are far from each other reclaim their own memory first: ppc64', () => {
+  const mode = (config: MachineConfig): number | undefined =>
+    boot({ memory: 256 * MIB, ...config }).sysctl['zone_reclaim_mode'];
+  assert.equal(mode({ machine: 'ppc64', nodes: 2 }), 1);
+  assert.equal(mode({ machine: 'ppc64' }), 0);
+  assert.equal(mode({ nodes: 2 }), 0);
+  // Making the zonelists again turns it on again.
+  const m = boot({ memory: 256 * MIB, machine: 'ppc64', nodes: 2 });
+  m.sysctl['zone_reclaim_mode'] = 0;
+  const order = m.kernel.files.find(({ path }) => path === '/proc/sys/vm/numa_zonelist_order')!;
+  const caller = { uid: 0, gid: 0, pid: 1 };
+  order.store!(m, 'n', { id: -1, object: null, caller, pos: 0, data: null });
+  assert.equal(m.sysctl['zone_reclaim_mode'], 1);
+});
+
 for (const config of [
   { memory: 64 * MIB },
   { memory: 64 * MIB, machine: 'x86' },

@@ -22,6 +22,7 @@ import {
   init_per_zone_wmark_min,
   large_system_hash_bytes,
   refresh_zone_stat_thresholds,
+  set_zone_reclaim_mode,
 } from './watermark.ts';
 
 /** Kernel threads of an idle machine with one CPU (recorded: so many stacks of 8 KiB), and per further CPU. */
@@ -57,6 +58,7 @@ export function kernel_boot(m: Machine): void {
   init_sysctls(m);
   init_lowmem_reserve_ratio(m);
   build_all_zonelists(m);
+  set_zone_reclaim_mode(m);
   set_page_group_by_mobility(m);
   alloc_large_system_hashes(m);
   alloc_boot_objects(m);

@@ -27,7 +27,11 @@ import { compact_nodes } from './compaction.ts';
 import { nodes_with_memory, set_max_huge_pages } from './hugetlb.ts';
 import { get_overcommit, set_overcommit } from './hugetlb_files.ts';
 import { scan_zone_unevictable_pages, shrink_slab } from './vmscan.ts';
-import { lowmem_reserve_ratio_key, setup_pagelist_highmark } from './watermark.ts';
+import {
+  lowmem_reserve_ratio_key,
+  set_zone_reclaim_mode,
+  setup_pagelist_highmark,
+} from './watermark.ts';
 
 /** The kernel copies one page less a byte of what is written and looks no further. */
 const MAX_WRITE = 4095;
@@ -392,6 +396,7 @@ const numa_zonelist_order: FileRow<Machine> = {
     if (letter === 'd' || letter === 'n' || letter === 'z') {
       m.sysctl_string['numa_zonelist_order'] = value;
       build_all_zonelists(m);
+      set_zone_reclaim_mode(m);
     }
     return text.length;
   },

@@ -11,6 +11,7 @@
 import { HZ } from '../../lib/clock.ts';
 import { move_freepages_block } from '../../mm/buddy.ts';
 import { MIGRATE_MOVABLE, MIGRATE_RESERVE } from '../../mm/gfp.ts';
+import { REMOTE_DISTANCE } from '../../mm/mm_init.ts';
 import {
   type Machine,
   type PerCpuPages,
@@ -270,4 +271,19 @@ export function large_system_hash_bytes(m: Machine, scale: number, limit = 2 ** 
   const wanted = Math.max(16, Math.floor(kernel_pages / 2 ** (scale - m.shape.page_shift)));
   const entries = Math.min(limit, 2 ** Math.ceil(Math.log2(wanted)));
   return entries * (m.shape.machine === 'x86' ? 4 : 8);
+}
+
+/** Distance above which a node's own memory is reclaimed before another's is used (asm/topology.h). */
+const RECLAIM_DISTANCE = 20;
+const RECLAIM_DISTANCE_PPC64 = 10;
+
+/**
+ * Making zonelists turns zone reclaim on where another node is far: with two nodes always on ppc64,
+ * never on x86-64, whose remote distance here is 20 (page_alloc.c: build_zonelists).
+ */
+export function set_zone_reclaim_mode(m: Machine): void {
+  const far = m.shape.machine === 'ppc64' ? RECLAIM_DISTANCE_PPC64 : RECLAIM_DISTANCE;
+  if (m.shape.numa && m.nodes.length > 1 && REMOTE_DISTANCE > far) {
+    m.sysctl['zone_reclaim_mode'] = 1;
+  }
 }
