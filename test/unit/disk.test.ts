@@ -387,10 +387,29 @@ test('a removed name stays in core for a while, and goes with its directory', ()
   assert.ok(typeof dir.lookup('f0') !== 'number');
   // Under pressure they go like others: first spared, then freed.
   assert.equal(prune_dcache(m, 10), 0);
-  assert.equal(prune_dcache(m, 10), 9 + 1 - 1);
+  assert.equal(prune_dcache(m, 10), 10);
   for (let i = 0; i < 50; i++) dir.unlink('f' + i);
   assert.equal(root.rmdir('dir'), 0);
   assert.equal(fs.dentry_lru.size, 1);
+  debug_vm(m);
+});
+
+test('a name is off the list while names below it are in core, and goes with the last of them', () => {
+  const { m, root } = machine();
+  const top = node(root.mkdir('top', 0o755, CALLER));
+  const dir = node(top.mkdir('dir', 0o755, CALLER));
+  for (let i = 0; i < 3; i++) node(dir.create(`f${i}`, 0o644, CALLER));
+  const fs = disk_of(m)!;
+  assert.equal(fs.dentry_lru.size, 3);
+  assert.equal(prune_dcache(m, 2), 0);
+  assert.equal(prune_dcache(m, 2), 2);
+  assert.equal(fs.dentry_lru.size, 1);
+  // The last name, and with it those of both directories: looking at one frees three.
+  assert.equal(prune_dcache(m, 1), 3);
+  assert.equal(fs.dentry_lru.size, 0);
+  node(node(top.lookup('dir')).lookup('f1'));
+  assert.equal(fs.dentry_lru.size, 1);
+  assert.equal(node(top.lookup('dir')).unlink('f1'), 0);
   debug_vm(m);
 });
 

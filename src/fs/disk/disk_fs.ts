@@ -51,6 +51,8 @@ export interface DirEntry {
   readonly slot: number;
   dentry: number;
   name_object: number;
+  /** Stands for its inode, or, negative, for there being none: d_instantiate was called. */
+  instantiated: boolean;
   /** Came onto the list of unused names and was not passed over yet (DCACHE_REFERENCED). */
   referenced: boolean;
   /** The name, once nothing has it any more and its dentry is still in core (a negative dentry). */
@@ -66,6 +68,7 @@ export function new_entry(dir: DiskInode, ino: number, mode: number, slot: numbe
     slot,
     dentry: 0,
     name_object: 0,
+    instantiated: false,
     referenced: false,
     negative: null,
   };

@@ -18,7 +18,11 @@ import { type DirEntry, type DiskInode, disk_of } from './disk_fs.ts';
 /** A name with its slab object stands for its inode from now on (dcache.c: d_instantiate). */
 export function d_instantiate(entry: DirEntry, inode: DiskInode): void {
   const { fs } = inode;
+  entry.instantiated = true;
   dentry_lru_add(entry);
+  // Its directory's own name is in use from now on: off the list.
+  const own = entry.dir.directory!.entry;
+  if (own !== null) fs.dentry_lru.delete(own.dentry);
   if (inode.directory !== null) inode.directory.entry = entry;
   fs.inode_unused.delete(inode.ino);
   inode.nr_dentries++;
@@ -45,8 +49,12 @@ function d_iput(entry: DirEntry): void {
 export function d_kill(m: Machine, entry: DirEntry): void {
   if (entry.dentry === 0) return;
   const { dir } = entry;
-  if (dir.fs.dentry_lru.delete(entry.dentry)) {
+  dir.fs.dentry_lru.delete(entry.dentry);
+  if (entry.instantiated) {
+    entry.instantiated = false;
     dir.directory!.nr_dentries--;
+    const { entry: own } = dir.directory!;
+    if (own !== null && dir.directory!.nr_dentries === 0) dentry_lru_add(own);
     if (entry.negative === null) d_iput(entry);
     else dir.directory!.negatives.delete(entry.negative);
   }
@@ -61,6 +69,8 @@ export function d_delete(entry: DirEntry, name: string): void {
   if (entry.dentry === 0) return;
   d_iput(entry);
   entry.negative = name;
+  // A directory's was off the list: nothing is below it any more.
+  if (!entry.dir.fs.dentry_lru.has(entry.dentry)) dentry_lru_add(entry);
   entry.dir.directory!.negatives.set(name, entry);
 }
 
@@ -71,6 +81,7 @@ export function d_revive(entry: DirEntry, name: string): boolean {
   if (old === undefined) return false;
   negatives.delete(name);
   entry.dir.fs.dentry_lru.delete(old.dentry);
+  old.instantiated = false;
   entry.dir.directory!.nr_dentries--;
   entry.dentry = old.dentry;
   entry.name_object = old.name_object;

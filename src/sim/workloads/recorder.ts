@@ -14,11 +14,13 @@ import { O_RDONLY, O_WRONLY, type Vnode } from '../../fs/vfs.ts';
 import { BUG_ON } from '../../lib/bug.ts';
 import { __bread, brelse } from '../../mm/buffer.ts';
 import { do_exit } from '../../mm/fork.ts';
-import { GFP_KERNEL } from '../../mm/gfp.ts';
+import { GFP_KERNEL, GFP_NOFS } from '../../mm/gfp.ts';
 import { do_madvise, MADV_DONTNEED } from '../../mm/madvise.ts';
 import type { Task } from '../../mm/mm_types.ts';
 import { do_mmap, MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE } from '../../mm/mmap.ts';
 import type { Machine } from '../../mm/mmzone.ts';
+import { kmem_cache_alloc, kmem_cache_create, kmem_cache_free } from '../../mm/slub.ts';
+import type { KmemCache } from '../../mm/slub_def.ts';
 import { COST } from './costs.ts';
 import type { Process } from './scheduler.ts';
 import { exec, type Program, run_image, type Shell, touch } from './userland.ts';
@@ -99,7 +101,35 @@ export function read_tree(m: Machine, shell: Shell): Process {
   return command(m, shell, CAT, () => read_all(m));
 }
 
-function* write_blocks(m: Machine, name: string, blocks: number): Process {
+/** Bytes of a journal head (fs/jbd: struct journal_head), and how many of them a page holds. */
+const JOURNAL_HEAD = 112;
+const HEADS_PER_PAGE = 36;
+
+/** The journal heads of a transaction's data, in their cache. */
+class Transaction {
+  private readonly m: Machine;
+  private readonly cache: KmemCache;
+  private readonly heads: number[] = [];
+
+  constructor(m: Machine) {
+    this.m = m;
+    this.cache = kmem_cache_create(m, 'journal_head', JOURNAL_HEAD, { reclaimable: true });
+  }
+
+  add(): void {
+    const head = kmem_cache_alloc(this.m, this.cache, GFP_NOFS);
+    if (head !== 0) this.heads.push(head);
+  }
+
+  commit(): void {
+    for (const head of this.heads) kmem_cache_free(this.m, this.cache, head);
+    this.heads.length = 0;
+  }
+}
+
+function* write_blocks(m: Machine, name: string, blocks: number, freed: number): Process {
+  const transaction = new Transaction(m);
+  const each = Math.max(1, freed) * HEADS_PER_PAGE;
   const buf = new Uint8Array(2 ** m.shape.page_shift);
   const node = disk_root(m).create(name, 0o644, ROOT);
   if (typeof node === 'number') return;
@@ -108,15 +138,27 @@ function* write_blocks(m: Machine, name: string, blocks: number): Process {
   if (typeof file === 'number') return;
   for (let b = 0; b < blocks; b++) {
     file.write(buf, b * buf.length);
+    transaction.add();
+    if ((blocks - b - 1) % each === 0) transaction.commit();
     yield COST.write_block;
   }
   file.release();
   (node as Vnode).forget();
 }
 
-/** A process that writes one file of `blocks` pages. */
-export function write_file(m: Machine, shell: Shell, name: string, blocks: number): Process {
-  return command(m, shell, CAT, () => write_blocks(m, name, blocks));
+/**
+ * A process that writes one file of `blocks` pages. In ordered mode each page of data has a journal
+ * head until its transaction is committed. How long transactions are is told by the pages that the
+ * last one `freed`: none else are free one by one among the reclaimable ones.
+ */
+export function write_file(
+  m: Machine,
+  shell: Shell,
+  name: string,
+  blocks: number,
+  freed: number,
+): Process {
+  return command(m, shell, CAT, () => write_blocks(m, name, blocks, freed));
 }
 
 /** A process that touches `pages` pages, gives every second one back, and stays. */
