@@ -356,9 +356,12 @@ test('a maker that cannot get its copy takes the page from its children, which g
     // Even where nothing was lost: the area is marked as a whole.
     assert.equal(read_tag(m, lost, vpn + 512), -EIO);
   }
+  // A page that is free now would be one of zeroes.
+  assert.equal(resize(m, h, 4), 4);
+  assert.equal(read_tag(m, child, vpn), -EIO);
   assert.equal(write_tag(m, task, vpn + 512, 12), 0);
   for (const one of [child, task, grandchild]) do_exit(m, one, 0);
-  assert.deepEqual([h.free_huge_pages, h.resv_huge_pages], [2, 0]);
+  assert.deepEqual([h.free_huge_pages, h.resv_huge_pages], [4, 0]);
   debug_vm(m);
 });
 

@@ -279,6 +279,39 @@ test('4.12: shrinkers are asked in proportion, 128 objects at a time, the rest i
   assert.ok(t.m.vm_events[SLABS_SCANNED]! <= 128 + 2 * 10_000);
 });
 
+test('4.8: what shrinkers free is progress, however often reclaim pauses, and what others free is not', () => {
+  const t = new Pages();
+  for (let i = 0; i < 50; i++) t.m.memmap._count[t.add(i)]!++;
+  let objects = 2000;
+  register_shrinker(t.m, {
+    name: 'test',
+    seeks: 2,
+    shrink(m, nr): number {
+      if (nr > 0) {
+        objects -= nr;
+        m.reclaimed_slab += 8;
+      }
+      return objects;
+    },
+  });
+  const job = try_to_free_pages(t.m, [t.zone], 3, 0, GFP_KERNEL);
+  const before = t.m.vm_events[SLABS_SCANNED]!;
+  let batches = 0;
+  let progress = 0;
+  for (;;) {
+    const step = job.next();
+    batches = (t.m.vm_events[SLABS_SCANNED]! - before) / 128;
+    if (step.done) {
+      progress = step.value;
+      break;
+    }
+    assert.equal(t.m.current_flags, 0);
+    t.m.reclaimed_slab = 1000; // somebody else's
+  }
+  assert.ok(batches >= 4, `${batches} batches`);
+  assert.equal(progress, 8 * batches);
+});
+
 test('4.14: zone reclaim says when there is no point', () => {
   const t = new Pages();
   t.zone.present_pages = 8192;
