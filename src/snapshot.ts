@@ -126,8 +126,15 @@ function registry_of(m: Machine): SnapshotRegistry {
   return r;
 }
 
-/** The machine's state in one buffer. Disks in memory are part of it, other disks are not. */
+/**
+ * The machine's state in one buffer. Disks in memory are part of it, other disks are not. Throws
+ * while a job is under way that holds pages on lists of its own (a compaction, say): how far it came
+ * is not state, so nobody could give these pages back. kswapd is state and may be at work.
+ */
 export function save_machine(m: Machine): Uint8Array {
+  if (m.list_heads.in_use !== 0) {
+    throw new Error('a machine cannot be saved while a job of it holds pages: run the job first');
+  }
   return save_snapshot(m, registry_of(m));
 }
 

@@ -19,7 +19,7 @@ export const page_of_deferred_list = (p: Memmap, row: number): pfn_t => compound
 
 /** The head row of a node's queue. */
 export function split_queue(m: Machine, pgdat: Pgdat): number {
-  if (pgdat.split_queue === 0) pgdat.split_queue = m.list_heads.take();
+  if (pgdat.split_queue === 0) pgdat.split_queue = m.list_heads.take_for_good();
   return pgdat.split_queue;
 }
 

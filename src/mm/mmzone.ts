@@ -361,6 +361,8 @@ export class Pagevec {
 export class ListHeads {
   private readonly memmap: Memmap;
   private readonly free: number[] = [];
+  /** Pairs that a call under way holds: its private lists, on which pages of the machine are. */
+  in_use = 0;
 
   constructor(memmap: Memmap) {
     this.memmap = memmap;
@@ -368,6 +370,12 @@ export class ListHeads {
 
   /** Two empty heads in a row; the first is returned. */
   take(): number {
+    this.in_use++;
+    return this.take_for_good();
+  }
+
+  /** The same for a list that lives as long as the machine. */
+  take_for_good(): number {
     return this.free.pop() ?? this.memmap.new_list_heads(2);
   }
 
@@ -377,6 +385,7 @@ export class ListHeads {
       'list_heads: given back with entries',
     );
     this.free.push(head);
+    this.in_use--;
   }
 }
 

@@ -221,6 +221,15 @@ test('6.1: a machine saved in the middle of kswapd goes on as the one that was n
   assert.equal(state_hash(saved), state_hash(m));
 });
 
+test('a machine is not saved while a compaction holds pages', () => {
+  const m = boot({ memory: 64 * 2 ** 20 });
+  const job = compact_nodes(m);
+  assert.equal(job.next().done, false);
+  assert.throws(() => save_machine(m), /while a job of it holds pages/);
+  run_job(job);
+  assert.equal(state_hash(load_machine(save_machine(m))), state_hash(m));
+});
+
 test('the objects of a restored machine are as fast as those of a booted one', () => {
   const machine = new URL('../../src/machine.js', import.meta.url).href;
   const snapshot = new URL('../../src/snapshot.js', import.meta.url).href;
