@@ -1,12 +1,15 @@
 /** Swap areas, the swap cache, and pages that go out and come back with their contents. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { CompactControl, compact_zone } from '../../src/kernels/linux-6.1/compaction.ts';
+import { MIGRATE_ASYNC } from '../../src/kernels/linux-6.1/migrate.ts';
 import { EINVAL, EIO } from '../../src/lib/errno.ts';
 import { run_job } from '../../src/lib/kthread.ts';
 import { Prng } from '../../src/lib/prng.ts';
 import { MemoryBlockDevice } from '../../src/mm/block_device.ts';
 import { debug_vm } from '../../src/mm/debug_vm.ts';
 import { do_exit } from '../../src/mm/fork.ts';
+import { GFP_KERNEL } from '../../src/mm/gfp.ts';
 import {
   isolate_lru_page,
   lru_add_drain_all,
@@ -42,7 +45,16 @@ import {
 import { PGMAJFAULT, PSWPIN, PSWPOUT } from '../../src/mm/vmstat.ts';
 import { open_for_map } from '../../src/sim/open_for_map.ts';
 import { spawn_workload } from '../../src/sim/workload.ts';
-import { fill, fork, frame, map_anon, migrate, process, small_machine } from './process_machine.ts';
+import {
+  fill,
+  fork,
+  frame,
+  MIB,
+  map_anon,
+  migrate,
+  process,
+  small_machine,
+} from './process_machine.ts';
 
 /** Writes a mapped page out and frees its frame, as reclaim does. */
 function swap_out(m: Machine, pfn: number): void {
@@ -325,3 +337,50 @@ test('a page that cannot be written stays dirty in memory', () => {
   assert.equal(m.vm_events[PSWPIN], 0);
   debug_vm(m);
 });
+
+test('dirty pages in swap cache are moved by asynchronous compaction, too', () => {
+  const m = small_machine({ kernel: '6.1', swap: 64 * MIB });
+  for (let i = 0; i < 20; i++) {
+    const other = process(m);
+    fill(m, other, map_anon(m, other, 1), 1, 1);
+  }
+  const task = process(m);
+  const pages = 6000;
+  const vpn = map_anon(m, task, pages);
+  fill(m, task, vpn, pages, 1);
+  lru_add_drain_all(m);
+  const cached: number[] = [];
+  for (let i = 0; i < pages; i += 4) {
+    const pfn = frame(task, vpn + i);
+    assert.ok(trylock_page(m.memmap, pfn));
+    assert.ok(add_to_swap(m, pfn));
+    unlock_page(m.memmap, pfn);
+    cached.push(i);
+    for (let k = 1; k < 4; k++) do_madvise(m, task.mm!, vpn + i + k, 1, MADV_DONTNEED);
+  }
+  lru_add_drain_all(m);
+  const before = cached.map((i) => lookup(m, task, vpn + i));
+  for (const zone of m.populated_zones) {
+    const cc = new CompactControl(m, zone, {
+      order: -1,
+      gfp: GFP_KERNEL,
+      mode: MIGRATE_ASYNC,
+      whole_zone: true,
+      ignore_skip_hint: true,
+    });
+    run_job(compact_zone(m, cc));
+  }
+  const moved = cached.filter((i, at) => lookup(m, task, vpn + i) !== before[at]);
+  assert.ok(moved.length > 100, `${moved.length} of ${cached.length} moved`);
+  for (const i of cached) assert.equal(read_tag(m, task, vpn + i), 1 + i);
+  debug_vm(m);
+});
+
+/** The frame of a page that is in swap cache: by its pte, or by the entry that migration left. */
+function lookup(m: Machine, task: Task, vpn: number): number {
+  const pte = get_pte(task.mm!, vpn);
+  if (pte_present(pte)) return frame(task, vpn);
+  const pfn = lookup_swap_cache(m, pte_to_swp_entry(pte));
+  put_page(m, pfn);
+  return pfn;
+}

@@ -62,6 +62,7 @@ import {
   type pfn_t,
 } from '../../mm/page.ts';
 import { PG_buddy, PG_dirty, PG_lru } from '../../mm/page_flags.ts';
+import { page_mapping } from '../../mm/page_writeback.ts';
 import { get_pageblock_migratetype } from '../../mm/pageblock.ts';
 import {
   COMPACTFREE_SCANNED,
@@ -568,11 +569,10 @@ function can_isolate(m: Machine, cc: CompactControl, pfn: pfn_t): boolean {
   if (PageUnevictable(p, pfn) && m.sysctl['compact_unevictable_allowed'] === 0) return false;
   if (cc.mode === MIGRATE_SYNC) return true;
   if (PageWriteback(p, pfn)) return false;
-  if ((p.flags[pfn]! & PG_dirty) !== 0 && !anon && p.mapping[pfn] !== 0) {
-    // Only mappings that move pages by themselves do so without writing them first.
-    return m.mappings.get(p.mapping[pfn]! >>> 2).migratepage !== MIGRATE_FALLBACK;
-  }
-  return true;
+  if ((p.flags[pfn]! & PG_dirty) === 0) return true;
+  // Only mappings that move pages by themselves do so without writing them first; swap does.
+  const mapping = page_mapping(m, pfn);
+  return mapping === null || mapping.migratepage !== MIGRATE_FALLBACK;
 }
 
 /**
