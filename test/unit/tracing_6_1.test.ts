@@ -225,6 +225,7 @@ test('what reclaim and kswapd do is told, and tracing changes nothing', () => {
   ]) {
     assert.ok(names.has(`mm_vmscan_${name}`), `${name}: ${[...names]}`);
   }
+  assert.match(cat(m, `${TRACING}/trace`), /^ +kswapd0-100 .*: mm_vmscan_kswapd_wake: nid=0/m);
   assert.equal(cat(m, '/proc/vmstat'), cat(quiet, '/proc/vmstat'));
   assert.equal(state_hash(fork_machine(m)), state_hash(m));
 });

@@ -9,6 +9,7 @@
  */
 import type { Job } from '../../lib/kthread.ts';
 import { GFP_KERNEL } from '../../mm/gfp.ts';
+import { as_kthread } from '../../mm/kthread.ts';
 import type { Machine, Pgdat } from '../../mm/mmzone.ts';
 import type { order_t } from '../../mm/page.ts';
 import {
@@ -127,10 +128,23 @@ function* proactive_check(m: Machine, pgdat: Pgdat): Job {
   return 0;
 }
 
-/**
- * Runs every node's kcompactd that was woken or whose time has come: what was asked for comes first.
- * (compaction.c: kcompactd)
- */
+/** One turn of a node's kcompactd: what was asked for comes first (compaction.c: kcompactd). */
+function* kcompactd(m: Machine, pgdat: Pgdat): Job {
+  if (pgdat.kcompactd_max_order > 0 && !pgdat.proactive_compact_trigger) {
+    yield* kcompactd_do_work(m, pgdat);
+    pgdat.kcompactd_timeout_at = m.clock.now_ms + CHECK_INTERVAL_MS;
+  } else {
+    yield* proactive_check(m, pgdat);
+  }
+  const trace = m.trace.mm_compaction_kcompactd_sleep;
+  if (trace.enabled) trace.emit(pgdat.nid);
+  return 0;
+}
+
+/** Pids of the threads as traces name them. */
+const FIRST_KCOMPACTD_PID = 200;
+
+/** KernelProfile.kcompactd_tick: runs every node's that was woken or whose time has come. */
 export function* kcompactd_tick(m: Machine): Job {
   if (!m.shape.compaction) return 0;
   for (const pgdat of m.nodes) {
@@ -139,14 +153,8 @@ export function* kcompactd_tick(m: Machine): Job {
       m.sysctl['compaction_proactiveness'] !== 0 && m.clock.now_ms >= pgdat.kcompactd_timeout_at;
     if (!pgdat.kcompactd_woken && !pgdat.proactive_compact_trigger && !timeout) continue;
     pgdat.kcompactd_woken = false;
-    if (pgdat.kcompactd_max_order > 0 && !pgdat.proactive_compact_trigger) {
-      yield* kcompactd_do_work(m, pgdat);
-      pgdat.kcompactd_timeout_at = m.clock.now_ms + CHECK_INTERVAL_MS;
-    } else {
-      yield* proactive_check(m, pgdat);
-    }
-    const trace = m.trace.mm_compaction_kcompactd_sleep;
-    if (trace.enabled) trace.emit(pgdat.nid);
+    const thread = { pid: FIRST_KCOMPACTD_PID + pgdat.nid, comm: `kcompactd${pgdat.nid}` };
+    yield* as_kthread(m, thread, kcompactd(m, pgdat));
   }
   return 0;
 }

@@ -108,12 +108,6 @@ export function kswapd_cond_resched(m: Machine): void {
 
 /** Reclaims from the node at one priority, as kswapd; true when it scanned enough (vmscan.c). */
 function kswapd_shrink_node(m: Machine, sc: ScanControl, pgdat: Pgdat): boolean {
-  const flags = m.current_flags;
-  const task = m.current;
-  const mm = m.current_mm;
-  m.current_flags = PF_MEMALLOC | PF_SWAPWRITE | PF_KSWAPD;
-  m.current = null;
-  m.current_mm = null;
   sc.nr_to_reclaim = 0;
   for (const zone of pgdat.zones) {
     sc.nr_to_reclaim += Math.max(wmark_pages(zone, WMARK_HIGH), SWAP_CLUSTER_MAX);
@@ -126,9 +120,6 @@ function kswapd_shrink_node(m: Machine, sc: ScanControl, pgdat: Pgdat): boolean 
   shrink_node(m, sc, pgdat);
   // Twice the block's size is free: more would not make it contiguous.
   if (sc.order > 0 && sc.nr_reclaimed >= compact_gap(sc.order)) sc.order = 0;
-  m.current_flags = flags;
-  m.current = task;
-  m.current_mm = mm;
   return sc.nr_scanned >= sc.nr_to_reclaim;
 }
 
@@ -223,10 +214,26 @@ function kswapd_try_to_sleep(m: Machine, pgdat: Pgdat, run: KswapdRun): boolean 
   return true;
 }
 
-/** A step of a node's kswapd; false when it sleeps. What is between two steps is pgdat's data. */
+/** Pids of the threads as traces name them: those of early boot. */
+const FIRST_KSWAPD_PID = 100;
+
+/**
+ * A step of a node's kswapd, in its own name; false when it sleeps. What is between two steps is
+ * pgdat's data.
+ */
 function kswapd_step(m: Machine, pgdat: Pgdat): boolean {
+  const { current_flags, current, current_mm, kthread } = m;
+  m.current_flags = PF_MEMALLOC | PF_SWAPWRITE | PF_KSWAPD;
+  m.current = null;
+  m.current_mm = null;
+  m.kthread = { pid: FIRST_KSWAPD_PID + pgdat.nid, comm: `kswapd${pgdat.nid}` };
   const run = (pgdat.kswapd_run as KswapdRun | null) ?? start_run(m, pgdat);
-  return balance_pgdat(m, pgdat, run) || !kswapd_try_to_sleep(m, pgdat, run);
+  const goes_on = balance_pgdat(m, pgdat, run) || !kswapd_try_to_sleep(m, pgdat, run);
+  m.current_flags = current_flags;
+  m.current = current;
+  m.current_mm = current_mm;
+  m.kthread = kthread;
+  return goes_on;
 }
 
 /** KernelProfile.kswapd_tick: runs those that were woken, or were at work when saved, until they sleep. */
