@@ -35,7 +35,7 @@ import {
 import type { Machine } from '../../mm/mmzone.ts';
 import { kfree, kmalloc } from '../../mm/slub.ts';
 import { COST } from './costs.ts';
-import { kernel_work, swap_io } from './kernel_tasks.ts';
+import { swap_io } from './kernel_tasks.ts';
 import type { Process, Scheduler } from './scheduler.ts';
 import { exec, type Program, run_image, type Shell, touch } from './userland.ts';
 
@@ -136,7 +136,6 @@ class Work {
   done = 0;
   /** Jobs handed out. */
   taken = 0;
-  private mark: number;
   private io: number;
 
   constructor(m: Machine, shell: Shell, prng: Prng) {
@@ -144,21 +143,19 @@ class Work {
     this.shell = shell;
     this.prng = prng;
     this.buf = new Uint8Array(2 ** m.shape.page_shift);
-    this.mark = kernel_work(m);
     this.io = swap_io(m);
   }
 
   /**
-   * Begins and ends a piece of work: reclaim and compaction that happened for it cost their time.
-   * Both scanners' work counts, so a benchmark that made the kernel compact would take longer.
+   * Begins and ends a piece of work: waiting for swap costs its time. Reclaim and compaction that
+   * happened for it do, too: the scheduler puts the kernel's work, both scanners', on the clock.
    */
   begin(): void {
-    this.mark = kernel_work(this.m);
     this.io = swap_io(this.m);
   }
 
   used(ms: number): number {
-    return ms + kernel_work(this.m) - this.mark + swap_io(this.m) - this.io;
+    return ms + swap_io(this.m) - this.io;
   }
 
   create(name: string, pages: number): Vnode {
