@@ -71,10 +71,11 @@ export class NaiveZone {
     this.present = present;
     this.free = [];
     for (let o = 0; o < s.max_order; o++) this.free.push([[], [], [], [], []]);
-    // 2.2: a partial first block keeps UNMOVABLE where its aligned start lies outside the zone.
+    // 2.2: only an aligned frame of the zone makes the block that it is counted to MOVABLE.
     for (let pfn = start; pfn < this.end; pfn++) {
-      const first_of_block = s.flatmem ? start : Math.floor(pfn / this.block()) * this.block();
-      this.types.set(this.block_number(pfn), first_of_block < start ? UNMOVABLE : MOVABLE);
+      const number = this.block_number(pfn);
+      if (pfn % this.block() === 0) this.types.set(number, MOVABLE);
+      else if (!this.types.has(number)) this.types.set(number, UNMOVABLE);
     }
     // 2.8
     let b = Math.floor(present / 1024);
