@@ -10,6 +10,7 @@ import { MODELS } from './models.ts';
 /** Events per shape: a second or two each. PAGEBLOCK_FUZZ_SEED and _EVENTS override. */
 const EVENTS: Record<string, number> = {
   allocator: 30_000,
+  'allocator-6.1': 20_000,
   compaction: 60_000,
   mm: 8_000,
   reclaim: 1_500,

@@ -1,4 +1,5 @@
 /** All models. */
+import { allocator_6_1_model } from './allocator_6_1_model.ts';
 import { allocator_model } from './allocator_model.ts';
 import { compaction_model } from './compaction_model.ts';
 import { disk_model } from './disk_model.ts';
@@ -9,6 +10,7 @@ import { reclaim_model } from './reclaim_model.ts';
 
 export const MODELS: readonly Model[] = [
   allocator_model,
+  allocator_6_1_model,
   compaction_model,
   mm_model,
   disk_model,
