@@ -16,7 +16,7 @@ const COUNTERS = 'full_scans|stat_refresh|pages_|/stats/';
 export async function hostState(): Promise<string> {
   const values = await sh(
     `grep -r . ${FILES} 2>/dev/null | grep -Ev '${COUNTERS}' | sort; ` +
-      'grep Huge /proc/meminfo | grep -v Anon; cat /proc/swaps; ' +
+      "grep -E '^(HugePages_|Hugetlb)' /proc/meminfo; cut -f1 /proc/swaps; " +
       'ls -A /var/lib /dev | grep -v ^pts; ls -d /var/lib/hugetlbfs 2>&1; true',
   );
   // Machines of other tests, and of whoever else works here, come and go.

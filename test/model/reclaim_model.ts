@@ -294,8 +294,11 @@ export class ReclaimRun {
     this.processes.push({ ...parent, task, pages: new Map(parent.pages), huge });
   }
 
-  private unmap(p: Process, first: number, end: number): void {
+  /** Unmaps a range and what follows it; the first page stays, so that nothing else gets its place. */
+  private unmap(p: Process, from: number, end: number): void {
     const { m } = this;
+    const first = Math.max(from, p.start + 1);
+    if (first >= end) return;
     const err = run_as(m, p.task, () => do_munmap(m, p.task.mm!, first, end - first));
     if (err !== 0) {
       assert.equal(err, ENOMEM);
@@ -305,12 +308,12 @@ export class ReclaimRun {
     for (let vpn = first; vpn < end; vpn++) p.pages.delete(vpn);
     // The rest of the area is no use: keep the lower part.
     if (m.tasks.get(p.task.pid) !== p.task || end === p.start + p.len) {
-      p.len = Math.max(1, first - p.start);
+      p.len = first - p.start;
       return;
     }
     run_as(m, p.task, () => do_munmap(m, p.task.mm!, end, p.start + p.len - end));
     for (let vpn = end; vpn < p.start + p.len; vpn++) p.pages.delete(vpn);
-    p.len = Math.max(1, first - p.start);
+    p.len = first - p.start;
   }
 
   private write(p: Process, vpn: number): boolean {
