@@ -1,7 +1,8 @@
-/** The naive allocator of 6.1 against the recorded traces, before the models trust it. */
+/** The naive allocator and compaction of 6.1 against the recordings, before the models trust it. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { NaiveAllocator61, NaiveZone61 } from '../oracle/naive_allocator_6_1.ts';
+import { NaiveAllocator61, type NaiveZone61 } from '../oracle/naive_allocator_6_1.ts';
+import { NaiveCompaction61, naive_zone_of } from '../oracle/naive_compaction_6_1.ts';
 import { read_records } from './recordings.ts';
 
 const LETTERS = 'UMRHI';
@@ -16,30 +17,14 @@ class NaiveReplay {
 
   // biome-ignore lint/suspicious/noExplicitAny: a recorded line
   constructor(trace: any, dump: any) {
-    const z = trace.zone;
-    const idx = ['DMA', 'DMA32', 'Normal', 'Movable'].indexOf(z.name);
-    this.zone = new NaiveZone61(1, z.node, idx, z.start_pfn, z.spanned, z.managed);
-    this.watermarks = trace.watermarks;
+    const { zone: z, sysctl } = trace;
+    this.zone = naive_zone_of({
+      zone: z,
+      state: dump,
+      boost_factor: sysctl.watermark_boost_factor,
+    });
     const { zone } = this;
-    Object.assign(zone.pcp[0]!, { high: z.pcp_high, batch: z.pcp_batch });
-    zone.wmark = [z.wm.min, z.wm.low, z.wm.high];
-    zone.lowmem_reserve = z.lowmem_reserve;
-    zone.boost = dump.wm_boost;
-    zone.boost_factor = trace.sysctl.watermark_boost_factor;
-    zone.reserved_highatomic = dump.highatomic;
-    zone.free_pages = dump.nr_free_counter;
-    [...dump.pb].forEach((letter: string, i) => {
-      zone.set_type(zone.start + i * 512, LETTERS.indexOf(letter));
-    });
-    dump.free.forEach((of_order: number[][], order: number) => {
-      of_order.forEach((list, type) => {
-        for (const rel of list) zone.add(zone.start + rel, order, type, true);
-      });
-    });
-    // Pages of processes and others on LRU lists.
-    [...(dump.map ?? '')].forEach((letter: string, rel) => {
-      if ('MLPTl'.includes(letter)) zone.lru.add(zone.start + rel);
-    });
+    this.watermarks = trace.watermarks;
     const lists: NaiveZone61[][] = [];
     lists[z.node] = [zone];
     const cpus = [1, 0];
@@ -127,3 +112,26 @@ for (const [name, dumps] of Object.entries(DUMPS)) {
     assert.equal(compared, dumps);
   });
 }
+
+test('the naive compaction of 6.1 and g3-compaction', () => {
+  let steps = 0;
+  let moved = 0;
+  for (const record of read_records('debian-6.1/g3-compaction.jsonl.gz')) {
+    let state = record.before;
+    for (const step of record.steps) {
+      const label = `${record.id} step ${++steps}`;
+      const replay = new NaiveReplay(record, state);
+      const { zone, naive } = replay;
+      const unevictable = record.sysctl.compact_unevictable_allowed !== 0;
+      const compaction = new NaiveCompaction61(naive, zone, state.map, unevictable);
+      compaction.run();
+      const rel = (i: 0 | 1): number[] => compaction.moves.map((move) => move[i] - zone.start);
+      assert.deepEqual(rel(0), step.moves.src, `${label}: sources`);
+      assert.deepEqual(rel(1), step.moves.dst, `${label}: targets`);
+      replay.compare(step.after, label);
+      moved += compaction.moves.length;
+      state = step.after;
+    }
+  }
+  assert.deepEqual([steps, moved > 50_000], [25, true]);
+});

@@ -12,6 +12,7 @@ const EVENTS: Record<string, number> = {
   allocator: 30_000,
   'allocator-6.1': 20_000,
   compaction: 60_000,
+  'compaction-6.1': 40_000,
   mm: 8_000,
   reclaim: 1_500,
   pressure: 30_000,
