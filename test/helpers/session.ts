@@ -23,6 +23,9 @@ export async function session(cwd: string, runOptions: RunOptions = {}): Promise
   // A page of 64 KiB holds what sixteen small ones do.
   const moved = pagesMoved(counters!);
   assert.ok(moved > (order === 8 ? 300 : 1000), counters);
+  // Each page that moved was isolated, and so was its target; 6.1 alone counts that.
+  const isolated = /^compact_isolated (\d+)$/m.exec(counters!);
+  if (isolated !== null) assert.ok(Number(isolated[1]) >= 2 * moved - 1000, counters);
   const lines = sums!.trimEnd().split('\n');
   assert.equal(lines.length, 200);
   for (const line of lines) assert.match(line, /: OK$/);

@@ -74,7 +74,8 @@ export const pressure_model: Model = {
     if (full) run.fill();
     // 6.1 keeps up to a twentieth of memory free, and kswapd as much again half (its HIGH marks).
     let high = 0;
-    for (const zone of run.m.populated_zones) high += zone.watermark[WMARK_HIGH]!;
+    if (run.m.kernel.name === '6.1')
+      for (const zone of run.m.populated_zones) high += zone.watermark[WMARK_HIGH]!;
     const free_when_full = Math.max(run.pages * FREE_WHEN_FULL, high);
     let samples = 0;
     let full_samples = 0;
