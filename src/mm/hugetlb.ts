@@ -7,7 +7,7 @@
  * promised nothing. When its maker cannot get a copy, the page is taken out of the children, which
  * then get SIGBUS where they touch it: the maker's memory is safe, theirs is not.
  * A huge pte stands in the level of the tables that a page's size has: beside the pointers of a pmd
- * page, or as a pte for sizes below one pmd entry. The pool is the kernel's (KernelProfile.hugetlb).
+ * page, or as a pte for sizes below one pmd entry. The pool is in hugetlb_pool.ts.
  * Linux: mm/hugetlb.c, fs/hugetlbfs/inode.c. Differs: private mappings alone, no hugetlbfs to mount;
  * the file's inode takes no slab object; no memory policy of the area, the process's node comes first.
  */
@@ -20,6 +20,11 @@ import {
 } from './address_space.ts';
 import { GFP_HIGHUSER } from './gfp.ts';
 import { type Hstate, ResvMap } from './hugetlb_def.ts';
+import {
+  alloc_huge_page as alloc_pool_page,
+  free_huge_page,
+  hugetlb_acct_memory,
+} from './hugetlb_pool.ts';
 import {
   find_vma,
   MmapFile,
@@ -106,7 +111,7 @@ function page_idx(h: Hstate, vma: VmArea, vpn: vpn_t): number {
 export function hugetlb_reserve_pages(m: Machine, vma: VmArea): number {
   const h = hstate_vma(m, vma);
   const pages = (vma.vm_end - vma.vm_start) / 2 ** h.order;
-  const err = m.kernel.hugetlb!.acct_memory(m, h, pages);
+  const err = hugetlb_acct_memory(m, h, pages);
   if (err === 0) vma.resv_map = new ResvMap(pages);
   return err;
 }
@@ -123,7 +128,7 @@ export function hugetlb_vm_op_close(m: Machine, vma: VmArea): void {
   vma.resv_map = null;
   const reserve = vma_resv_pages(m, vma, map);
   map.refs--;
-  if (reserve > 0) m.kernel.hugetlb!.acct_memory(m, hstate_vma(m, vma), -reserve);
+  if (reserve > 0) hugetlb_acct_memory(m, hstate_vma(m, vma), -reserve);
 }
 
 /** Pages of the area that its maker is promised and has not taken. */
@@ -152,7 +157,7 @@ function alloc_huge_page(m: Machine, vma: VmArea, vpn: vpn_t, avoid_reserve: boo
   const map = vma.resv_map;
   const idx = page_idx(h, vma, vpn);
   const reserved = map !== null && !avoid_reserve;
-  const pfn = m.kernel.hugetlb!.alloc_huge_page(m, h, reserved, vma_node(m, vma, idx));
+  const pfn = alloc_pool_page(m, h, reserved, vma_node(m, vma, idx));
   if (pfn >= 0 && map !== null) map.used[idx] = 1; // vma_commit_reservation
   return pfn;
 }
@@ -160,7 +165,7 @@ function alloc_huge_page(m: Machine, vma: VmArea, vpn: vpn_t, avoid_reserve: boo
 /** Drops a reference; the last one gives the page to the pool. */
 function put_huge_page(m: Machine, h: Hstate, pfn: pfn_t): void {
   if (m.memmap._count[pfn]! > 1) m.memmap._count[pfn]!--;
-  else m.kernel.hugetlb!.free_huge_page(m, h, pfn);
+  else free_huge_page(m, h, pfn);
 }
 
 // ---- faults

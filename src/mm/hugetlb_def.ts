@@ -2,7 +2,8 @@
  * The data of huge page pools: one Hstate a size.
  *
  * Free pages of a pool are whole compound blocks without a reference, kept per node, last in, first
- * out. A page in use is its user's, with one reference. Behaviour is the kernel's (hugetlb.ts).
+ * out. A page in use is its user's, with one reference. Behaviour is in hugetlb_pool.ts and, where
+ * kernels differ, in theirs.
  * Linux: include/linux/hugetlb.h (struct hstate). Differs: free pages are in arrays, not on lists.
  */
 import type { Machine } from './mmzone.ts';
@@ -59,17 +60,20 @@ export class ResvMap {
   }
 }
 
-/** What a kernel with pools puts into its profile, for processes that map huge pages. */
+/** What a kernel with pools decides of what hugetlb_pool.ts does for all. */
 export interface HugetlbOps {
-  /** Promises `delta` pages of a pool, or takes promises back when negative: 0, -ENOMEM. */
-  acct_memory(m: Machine, h: Hstate, delta: number): number;
+  /** Zone and mobility of the pages (htlb_alloc_mask). */
+  alloc_mask(m: Machine): number;
   /**
-   * A page with a reference, -1 when there is none. `reserved`: it was promised; else only one that
-   * nobody was promised, or one beyond the pool.
+   * Gives a free page of the next node that has one to the allocator: whether there was one. With
+   * `acct_surplus` only a surplus one.
    */
-  alloc_huge_page(m: Machine, h: Hstate, reserved: boolean, nid: nid_t): pfn_t | -1;
-  /** Drops the last reference. */
-  free_huge_page(m: Machine, h: Hstate, pfn: pfn_t): void;
+  free_pool_huge_page(
+    m: Machine,
+    h: Hstate,
+    allowed: readonly nid_t[],
+    acct_surplus: boolean,
+  ): boolean;
 }
 
 /** The pool of the default size; undefined on a machine that has not booted (default_hstate). */

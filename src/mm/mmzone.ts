@@ -575,6 +575,11 @@ export function gfp_zone(shape: Shape, gfp: number): number {
   return shape.ZONE_NORMAL;
 }
 
+/** Nodes that memory can come from (nodemask.h: N_HIGH_MEMORY, N_MEMORY). */
+export function nodes_with_memory(m: Machine): nid_t[] {
+  return m.nodes.filter((node) => node.zones.length > 0).map((node) => node.nid);
+}
+
 /** The node whose memory the current CPU prefers. */
 export function numa_node_id(m: Machine): nid_t {
   return m.cpu_to_node[m.this_cpu]!;

@@ -5,7 +5,7 @@ import * as compaction_6_1 from '../../src/kernels/linux-6.1/compaction.ts';
 import * as hugetlb_6_1 from '../../src/kernels/linux-6.1/hugetlb.ts';
 import type { Job } from '../../src/lib/kthread.ts';
 import type { Hstate } from '../../src/mm/hugetlb_def.ts';
-import type { Machine } from '../../src/mm/mmzone.ts';
+import { type Machine, nodes_with_memory } from '../../src/mm/mmzone.ts';
 
 const is_6_1 = (m: Machine): boolean => m.kernel.name === '6.1';
 
@@ -21,6 +21,6 @@ export function compact_nodes(m: Machine): Job {
 
 /** Grows or shrinks a pool on all nodes. */
 export function set_max_huge_pages(m: Machine, h: Hstate, count: number): Job {
-  const { set_max_huge_pages, nodes_with_memory } = is_6_1(m) ? hugetlb_6_1 : hugetlb_2_6_35;
+  const { set_max_huge_pages } = is_6_1(m) ? hugetlb_6_1 : hugetlb_2_6_35;
   return set_max_huge_pages(m, h, count, nodes_with_memory(m));
 }

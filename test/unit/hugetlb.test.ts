@@ -4,14 +4,7 @@ import { test } from 'node:test';
 import { mount_root } from '../../src/fs/tree.ts';
 import { O_RDONLY, O_WRONLY, type OpenFile, type Vnode } from '../../src/fs/vfs.ts';
 import { compact_nodes } from '../../src/kernels/linux-2.6.35/compaction.ts';
-import {
-  alloc_huge_page,
-  free_huge_page,
-  hugetlb_acct_memory,
-  nodes_with_memory,
-  persistent_huge_pages,
-  set_max_huge_pages,
-} from '../../src/kernels/linux-2.6.35/hugetlb.ts';
+import { set_max_huge_pages } from '../../src/kernels/linux-2.6.35/hugetlb.ts';
 import { set_overcommit } from '../../src/kernels/linux-2.6.35/hugetlb_files.ts';
 import { EFAULT, EINVAL, EIO, ENOMEM } from '../../src/lib/errno.ts';
 import { is_job, type Job, run_job, settle } from '../../src/lib/kthread.ts';
@@ -21,11 +14,17 @@ import { debug_vm } from '../../src/mm/debug_vm.ts';
 import { create_process, do_exit, do_fork } from '../../src/mm/fork.ts';
 import { __GFP_COMP, GFP_KERNEL, MIGRATE_UNMOVABLE } from '../../src/mm/gfp.ts';
 import type { Hstate } from '../../src/mm/hugetlb_def.ts';
+import {
+  alloc_huge_page,
+  free_huge_page,
+  hugetlb_acct_memory,
+  persistent_huge_pages,
+} from '../../src/mm/hugetlb_pool.ts';
 import { do_madvise, do_mprotect, MADV_DONTNEED } from '../../src/mm/madvise.ts';
 import { follow_page, read_tag, write_tag } from '../../src/mm/memory.ts';
 import { get_mm_rss, type Task } from '../../src/mm/mm_types.ts';
 import { do_mmap_hugetlb, do_munmap, PROT_READ, PROT_WRITE } from '../../src/mm/mmap.ts';
-import type { Machine } from '../../src/mm/mmzone.ts';
+import { type Machine, nodes_with_memory } from '../../src/mm/mmzone.ts';
 import { get_pageblock_migratetype } from '../../src/mm/pageblock.ts';
 import { HTLB_BUDDY_PGALLOC, HTLB_BUDDY_PGALLOC_FAIL } from '../../src/mm/vmstat.ts';
 import { spawn_workload } from '../../src/sim/workload.ts';

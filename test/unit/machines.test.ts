@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type MachineName, machine_shape } from '../../src/arch.ts';
-import { nodes_with_memory, set_max_huge_pages } from '../../src/kernels/linux-2.6.35/hugetlb.ts';
+import { set_max_huge_pages } from '../../src/kernels/linux-2.6.35/hugetlb.ts';
 import { linux_2_6_35 } from '../../src/kernels/linux-2.6.35/profile.ts';
 import {
   init_lowmem_reserve_ratio,
@@ -16,7 +16,7 @@ import { boot, type MachineConfig, zone_present_pages } from '../../src/machine.
 import { debug_vm } from '../../src/mm/debug_vm.ts';
 import { MIGRATE_MOVABLE, MIGRATE_RESERVE, MIGRATE_UNMOVABLE } from '../../src/mm/gfp.ts';
 import { assemble_machine } from '../../src/mm/mm_init.ts';
-import type { Machine } from '../../src/mm/mmzone.ts';
+import { type Machine, nodes_with_memory } from '../../src/mm/mmzone.ts';
 import { get_pageblock_migratetype, set_pageblock_migratetype } from '../../src/mm/pageblock.ts';
 import { NR_FREE_PAGES } from '../../src/mm/vmstat.ts';
 import { read_text } from '../golden/recordings.ts';

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { disk_root } from '../../src/fs/disk/index.ts';
 import { O_RDWR } from '../../src/fs/vfs.ts';
-import { nodes_with_memory, set_max_huge_pages } from '../../src/kernels/linux-2.6.35/hugetlb.ts';
+import { set_max_huge_pages } from '../../src/kernels/linux-2.6.35/hugetlb.ts';
 import { KSWAPD_NAPPING, wakeup_kswapd } from '../../src/kernels/linux-2.6.35/kswapd.ts';
 import {
   get_scan_count,
@@ -36,6 +36,7 @@ import {
   LRU_INACTIVE_ANON,
   LRU_INACTIVE_FILE,
   type Machine,
+  nodes_with_memory,
   type Zone,
 } from '../../src/mm/mmzone.ts';
 import { PageActive, PageLRU, unlock_page } from '../../src/mm/page.ts';

@@ -1,5 +1,5 @@
 /**
- * Huge page pools of 2.6.35: growing, shrinking, surplus, reservations.
+ * Huge page pools of 2.6.35: how they grow and shrink.
  *
  * A pool grows one page at a time, each an ordinary allocation of the huge order that is restricted
  * to one node and tries hard (__GFP_REPEAT: direct compaction, then reclaim, round and round until
@@ -8,11 +8,10 @@
  * that they came from stay unmovable after they went back.
  * Between two pages other work runs, kswapd first of all, as it does on a machine with one CPU when
  * the growing task has used up its time.
- * Linux: mm/hugetlb.c; what address spaces do with the pages is in src/mm/hugetlb.ts. Differs: pages
- * larger than any block cannot be set aside at boot, so their pools stay empty.
+ * Linux: mm/hugetlb.c; what kernels agree on is in src/mm/hugetlb_pool.ts, what address spaces do with
+ * the pages in src/mm/hugetlb.ts. Differs: pages larger than any block cannot be set aside at boot,
+ * so their pools stay empty.
  */
-import { BUG_ON } from '../../lib/bug.ts';
-import { ENOMEM } from '../../lib/errno.ts';
 import type { Job } from '../../lib/kthread.ts';
 import {
   __GFP_COMP,
@@ -23,18 +22,17 @@ import {
   GFP_HIGHUSER_MOVABLE,
 } from '../../mm/gfp.ts';
 import { Hstate, type HugetlbOps } from '../../mm/hugetlb_def.ts';
-import { type Machine, page_zone } from '../../mm/mmzone.ts';
-import { type nid_t, type pfn_t, put_page_testzero } from '../../mm/page.ts';
 import {
-  PG_active,
-  PG_dirty,
-  PG_error,
-  PG_locked,
-  PG_private,
-  PG_referenced,
-  PG_reserved,
-  PG_writeback,
-} from '../../mm/page_flags.ts';
+  adjust_pool_surplus,
+  hstate_next_node_to_alloc,
+  hstate_next_node_to_free,
+  persistent_huge_pages,
+  prep_new_huge_page,
+  take_free_huge_page,
+  update_and_free_page,
+} from '../../mm/hugetlb_pool.ts';
+import { type Machine, nodes_with_memory, page_zone } from '../../mm/mmzone.ts';
+import type { nid_t } from '../../mm/page.ts';
 import { count_vm_event, HTLB_BUDDY_PGALLOC, HTLB_BUDDY_PGALLOC_FAIL } from '../../mm/vmstat.ts';
 import { run_kswapd } from './kswapd.ts';
 import { alloc_pages_job } from './page_alloc.ts';
@@ -67,36 +65,6 @@ export function hugetlb_init(m: Machine): void {
   }
 }
 
-export function nodes_with_memory(m: Machine): nid_t[] {
-  return m.nodes.filter((node) => node.zones.length > 0).map((node) => node.nid);
-}
-
-/** Pages of the pool that are not surplus. */
-export const persistent_huge_pages = (h: Hstate): number => h.nr_huge_pages - h.surplus_huge_pages;
-
-// ---- whose turn it is
-
-function next_node_allowed(nid: nid_t, allowed: readonly nid_t[]): nid_t {
-  for (const other of allowed) if (other > nid) return other;
-  return allowed[0]!;
-}
-
-function get_valid_node_allowed(nid: nid_t, allowed: readonly nid_t[]): nid_t {
-  return allowed.includes(nid) ? nid : next_node_allowed(nid, allowed);
-}
-
-function hstate_next_node_to_alloc(h: Hstate, allowed: readonly nid_t[]): nid_t {
-  const nid = get_valid_node_allowed(h.next_nid_to_alloc, allowed);
-  h.next_nid_to_alloc = next_node_allowed(nid, allowed);
-  return nid;
-}
-
-function hstate_next_node_to_free(h: Hstate, allowed: readonly nid_t[]): nid_t {
-  const nid = get_valid_node_allowed(h.next_nid_to_free, allowed);
-  h.next_nid_to_free = next_node_allowed(nid, allowed);
-  return nid;
-}
-
 // ---- pages in and out of the pool
 
 /** htlb_alloc_mask: movable memory only when the administrator says so. */
@@ -105,65 +73,12 @@ function htlb_alloc_mask(m: Machine): number {
   return movable ? GFP_HIGHUSER_MOVABLE : GFP_HIGHUSER;
 }
 
-function enqueue_huge_page(m: Machine, h: Hstate, pfn: pfn_t): void {
-  const nid = page_zone(m, pfn).nid;
-  BUG_ON(m.memmap._count[pfn] !== 0, 'enqueue_huge_page: the page is in use');
-  h.hugepage_freelists[nid]!.push(pfn);
-  h.free_huge_pages++;
-  h.free_huge_pages_node[nid]!++;
-}
-
-function dequeue_huge_page_node(h: Hstate, nid: nid_t): pfn_t | -1 {
-  const pfn = h.hugepage_freelists[nid]!.pop();
-  if (pfn === undefined) return -1;
-  h.free_huge_pages--;
-  h.free_huge_pages_node[nid]!--;
-  return pfn;
-}
-
-/** Gives a page without references back to the page allocator (hugetlb.c). */
-function update_and_free_page(m: Machine, h: Hstate, pfn: pfn_t): void {
-  const p = m.memmap;
-  h.nr_huge_pages--;
-  h.nr_huge_pages_node[page_zone(m, pfn).nid]!--;
-  const stale =
-    PG_locked |
-    PG_error |
-    PG_referenced |
-    PG_dirty |
-    PG_active |
-    PG_reserved |
-    PG_private |
-    PG_writeback;
-  for (let i = pfn; i < pfn + 2 ** h.order; i++) p.flags[i]! &= ~stale;
-  p._count[pfn] = 1;
-  m.kernel.__free_pages(m, pfn, h.order);
-}
-
-/**
- * Takes a page's last reference's place: into the pool, or to the allocator while its node has
- * surplus pages (hugetlb.c: free_huge_page, the destructor of these compound pages).
- */
-export function free_huge_page(m: Machine, h: Hstate, pfn: pfn_t): void {
-  BUG_ON(!put_page_testzero(m.memmap, pfn), 'free_huge_page: somebody else holds the page');
-  const nid = page_zone(m, pfn).nid;
-  if (h.surplus_huge_pages_node[nid]! > 0 && h.order < m.shape.max_order) {
-    update_and_free_page(m, h, pfn);
-    h.surplus_huge_pages--;
-    h.surplus_huge_pages_node[nid]!--;
-  } else {
-    enqueue_huge_page(m, h, pfn);
-  }
-}
-
 /** A new page of exactly this node, straight into the pool: whether there was one. */
 function* alloc_fresh_huge_page_node(m: Machine, h: Hstate, nid: nid_t): Job<boolean> {
   const gfp = htlb_alloc_mask(m) | __GFP_COMP | __GFP_THISNODE | __GFP_REPEAT | __GFP_NOWARN;
   const pfn = h.at_fault_limit() ? -1 : yield* alloc_pages_job(m, gfp, h.order, nid);
   if (pfn < 0) return false;
-  h.nr_huge_pages++;
-  h.nr_huge_pages_node[page_zone(m, pfn).nid]!++;
-  free_huge_page(m, h, pfn);
+  prep_new_huge_page(m, h, pfn);
   return true;
 }
 
@@ -199,35 +114,12 @@ function free_pool_huge_page(
   const start = hstate_next_node_to_free(h, allowed);
   let nid = start;
   do {
-    if (!acct_surplus || h.surplus_huge_pages_node[nid]! > 0) {
-      const pfn = dequeue_huge_page_node(h, nid);
-      if (pfn >= 0) {
-        if (acct_surplus) {
-          h.surplus_huge_pages--;
-          h.surplus_huge_pages_node[nid]!--;
-        }
-        update_and_free_page(m, h, pfn);
-        return true;
-      }
-    }
-    nid = hstate_next_node_to_free(h, allowed);
-  } while (nid !== start);
-  return false;
-}
-
-/** Makes one surplus page persistent (-1) or the reverse (+1), on the next node that can. */
-function adjust_pool_surplus(h: Hstate, allowed: readonly nid_t[], delta: -1 | 1): boolean {
-  const next = delta < 0 ? hstate_next_node_to_alloc : hstate_next_node_to_free;
-  const start = next(h, allowed);
-  let nid = start;
-  do {
-    const surplus = h.surplus_huge_pages_node[nid]!;
-    if (delta < 0 ? surplus > 0 : surplus < h.nr_huge_pages_node[nid]!) {
-      h.surplus_huge_pages += delta;
-      h.surplus_huge_pages_node[nid]! += delta;
+    const pfn = take_free_huge_page(h, nid, acct_surplus);
+    if (pfn >= 0) {
+      update_and_free_page(m, h, pfn);
       return true;
     }
-    nid = next(h, allowed);
+    nid = hstate_next_node_to_free(h, allowed);
   } while (nid !== start);
   return false;
 }
@@ -283,96 +175,5 @@ export function* set_max_huge_pages(
   return persistent_huge_pages(h);
 }
 
-// ---- reservations and users
-
-/** A page beyond the pool, with a reference, while overcommit allows; -1 otherwise (hugetlb.c). */
-function alloc_buddy_huge_page(m: Machine, h: Hstate): pfn_t | -1 {
-  if (h.order >= m.shape.max_order) return -1;
-  if (h.surplus_huge_pages >= h.nr_overcommit_huge_pages || h.at_fault_limit()) return -1;
-  // Counted before it is there, so that two at once cannot exceed the limit.
-  h.nr_huge_pages++;
-  h.surplus_huge_pages++;
-  const gfp = htlb_alloc_mask(m) | __GFP_COMP | __GFP_REPEAT | __GFP_NOWARN;
-  const pfn = m.kernel.alloc_pages(m, gfp, h.order);
-  if (pfn < 0) {
-    h.nr_huge_pages--;
-    h.surplus_huge_pages--;
-    count_vm_event(m, HTLB_BUDDY_PGALLOC_FAIL);
-    return -1;
-  }
-  const nid = page_zone(m, pfn).nid;
-  h.nr_huge_pages_node[nid]!++;
-  h.surplus_huge_pages_node[nid]!++;
-  count_vm_event(m, HTLB_BUDDY_PGALLOC);
-  return pfn;
-}
-
-/** Makes the free pages suffice for `delta` more promises, all or nothing: 0 or -ENOMEM. */
-function gather_surplus_pages(m: Machine, h: Hstate, delta: number): number {
-  const surplus: pfn_t[] = [];
-  let needed = h.resv_huge_pages + delta - h.free_huge_pages;
-  while (needed > surplus.length) {
-    const pfn = alloc_buddy_huge_page(m, h);
-    if (pfn < 0) break;
-    surplus.push(pfn);
-    // The pool may have changed while memory was sought.
-    needed = h.resv_huge_pages + delta - h.free_huge_pages;
-  }
-  const enough = needed <= surplus.length;
-  if (enough) h.resv_huge_pages += delta;
-  // Newest first, as they are on Linux's list; what is too much goes back.
-  let wanted = enough ? Math.max(0, needed) : 0;
-  for (let i = surplus.length - 1; i >= 0; i--) {
-    if (wanted-- > 0) {
-      m.memmap._count[surplus[i]!] = 0;
-      enqueue_huge_page(m, h, surplus[i]!);
-    } else {
-      free_huge_page(m, h, surplus[i]!);
-    }
-  }
-  return enough ? 0 : -ENOMEM;
-}
-
-function return_unused_surplus_pages(m: Machine, h: Hstate, unused: number): void {
-  h.resv_huge_pages -= unused;
-  if (h.order >= m.shape.max_order) return;
-  const allowed = nodes_with_memory(m);
-  for (let nr = Math.min(unused, h.surplus_huge_pages); nr > 0; nr--) {
-    if (!free_pool_huge_page(m, h, allowed, true)) break;
-  }
-}
-
-/**
- * Promises `delta` pages of the pool to a mapping, or takes promises back when negative. 0, or
- * -ENOMEM when pool and overcommit cannot keep the promise (hugetlb.c).
- */
-export function hugetlb_acct_memory(m: Machine, h: Hstate, delta: number): number {
-  if (delta > 0) return gather_surplus_pages(m, h, delta);
-  if (delta < 0) return_unused_surplus_pages(m, h, -delta);
-  return 0;
-}
-
-/**
- * A page for a mapping's first touch, with a reference; -1 when there is none. `reserved`: it was
- * promised; else only pages that nobody was promised, or overcommitted ones (hugetlb.c).
- */
-export function alloc_huge_page(m: Machine, h: Hstate, reserved: boolean, nid: nid_t): pfn_t | -1 {
-  if (reserved || h.free_huge_pages - h.resv_huge_pages > 0) {
-    // The nodes in the order of the zonelist of the one that asks.
-    for (const zone of m.nodes[nid]!.node_zonelists[0]!) {
-      const pfn = dequeue_huge_page_node(h, zone.nid);
-      if (pfn < 0) continue;
-      if (reserved) h.resv_huge_pages--;
-      m.memmap._count[pfn] = 1;
-      return pfn;
-    }
-  }
-  return alloc_buddy_huge_page(m, h);
-}
-
 /** KernelProfile.hugetlb. */
-export const hugetlb_ops: HugetlbOps = {
-  acct_memory: hugetlb_acct_memory,
-  alloc_huge_page,
-  free_huge_page,
-};
+export const hugetlb_ops: HugetlbOps = { alloc_mask: htlb_alloc_mask, free_pool_huge_page };

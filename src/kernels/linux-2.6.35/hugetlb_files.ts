@@ -12,9 +12,9 @@ import type { FileRow, RowContext } from '../../lib/file_row.ts';
 import { strict_strtoul } from '../../lib/kstrto.ts';
 import type { Job } from '../../lib/kthread.ts';
 import type { Hstate } from '../../mm/hugetlb_def.ts';
-import type { Machine } from '../../mm/mmzone.ts';
+import { type Machine, nodes_with_memory } from '../../mm/mmzone.ts';
 import type { nid_t } from '../../mm/page.ts';
-import { nodes_with_memory, set_max_huge_pages } from './hugetlb.ts';
+import { set_max_huge_pages } from './hugetlb.ts';
 
 /** All sizes that some machine has (hugetlb.ts: SIZES_KB), in the order of their directories. */
 const SIZES = [64, 2048, 16384, 1048576, 16777216];

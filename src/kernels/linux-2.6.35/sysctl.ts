@@ -21,10 +21,10 @@ import type { Job } from '../../lib/kthread.ts';
 import { GFP_KERNEL } from '../../mm/gfp.ts';
 import { default_hstate, type Hstate } from '../../mm/hugetlb_def.ts';
 import { build_all_zonelists } from '../../mm/mm_init.ts';
-import type { Machine } from '../../mm/mmzone.ts';
+import { type Machine, nodes_with_memory } from '../../mm/mmzone.ts';
 import { drop_pagecache } from '../../mm/truncate.ts';
 import { compact_nodes } from './compaction.ts';
-import { nodes_with_memory, set_max_huge_pages } from './hugetlb.ts';
+import { set_max_huge_pages } from './hugetlb.ts';
 import { get_overcommit, set_overcommit } from './hugetlb_files.ts';
 import { scan_zone_unevictable_pages, shrink_slab } from './vmscan.ts';
 import {

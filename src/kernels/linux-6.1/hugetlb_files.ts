@@ -9,8 +9,8 @@ import { EINVAL, ERANGE } from '../../lib/errno.ts';
 import type { FileRow, RowContext } from '../../lib/file_row.ts';
 import type { Job } from '../../lib/kthread.ts';
 import { default_hstate, type Hstate } from '../../mm/hugetlb_def.ts';
-import type { Machine } from '../../mm/mmzone.ts';
-import { nodes_with_memory, set_max_huge_pages, set_node_huge_pages } from './hugetlb.ts';
+import { type Machine, nodes_with_memory } from '../../mm/mmzone.ts';
+import { set_max_huge_pages, set_node_huge_pages } from './hugetlb.ts';
 
 /** A whole text that is one decimal number: the number, or -EINVAL, -ERANGE (kstrtoul). */
 export function kstrtoul(text: string): bigint | number {

@@ -12,7 +12,7 @@ import type { Job } from '../../lib/kthread.ts';
 import type { SeqFile } from '../../lib/seq_file.ts';
 import { default_hstate } from '../../mm/hugetlb_def.ts';
 import { node_distance } from '../../mm/mm_init.ts';
-import type { Machine } from '../../mm/mmzone.ts';
+import { type Machine, nodes_with_memory } from '../../mm/mmzone.ts';
 import type { nid_t } from '../../mm/page.ts';
 import {
   NR_ACTIVE_ANON,
@@ -132,8 +132,6 @@ function node_list(
 }
 
 const all_nodes = (m: Machine): number[] => m.nodes.map((node) => node.nid);
-const nodes_with_memory = (m: Machine): number[] =>
-  m.nodes.filter((node) => node.zones.length > 0).map((node) => node.nid);
 const nodes_with_cpus = (m: Machine): number[] =>
   m.nodes.filter((node) => node.cpus.length > 0).map((node) => node.nid);
 
