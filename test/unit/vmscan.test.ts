@@ -1,4 +1,5 @@
 /** Reclaim of 2.6.35: isolation windows, decisions on single pages, balance, kswapd (4, 14, C2). */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { disk_root } from '../../src/fs/disk/index.ts';
@@ -14,10 +15,12 @@ import {
   shrink_zone_end,
   shrink_zone_round,
   try_to_free_pages,
+} from '../../src/kernels/linux-2.6.35/vmscan.ts';
+import {
   ZONE_RECLAIM_FULL,
   ZONE_RECLAIM_NOSCAN,
   zone_reclaim,
-} from '../../src/kernels/linux-2.6.35/vmscan.ts';
+} from '../../src/kernels/linux-2.6.35/zone_reclaim.ts';
 import { is_job, run_job } from '../../src/lib/kthread.ts';
 import { list_entries } from '../../src/lib/list.ts';
 import { advance_clock, boot } from '../../src/machine.ts';

@@ -11,6 +11,7 @@
  * Linux: mm/vmscan.c (balance_pgdat, sleeping_prematurely, kswapd, wakeup_kswapd). Differs: it does
  * not run beside an allocation, only before it, after it, and while it waits.
  */
+
 import { type Job, run_job } from '../../lib/kthread.ts';
 import { sleep_congested } from '../../mm/backing_dev.ts';
 import { GFP_KERNEL } from '../../mm/gfp.ts';
@@ -26,6 +27,7 @@ import {
 } from '../../mm/mmzone.ts';
 import type { order_t } from '../../mm/page.ts';
 import { PF_KSWAPD, PF_MEMALLOC, PF_SWAPWRITE } from '../../mm/reclaim_def.ts';
+import { zone_reclaimable_pages } from '../../mm/vmscan.ts';
 import {
   count_vm_event,
   KSWAPD_HIGH_WMARK_HIT_QUICKLY,
@@ -43,7 +45,6 @@ import {
   shrink_zone_begin,
   shrink_zone_end_job,
   shrink_zone_round_job,
-  zone_reclaimable_pages,
 } from './vmscan.ts';
 import { zone_watermark_ok } from './watermark.ts';
 

@@ -44,7 +44,7 @@ import {
 import { compact_node } from './compaction.ts';
 import { node_hugepage_files } from './hugetlb_files.ts';
 import { kb_line, pages_kb, thread_size_kb } from './meminfo.ts';
-import { scan_zone_unevictable_pages } from './vmscan.ts';
+import { scan_zone_unevictable_pages } from './unevictable.ts';
 
 /** The parts of numastat in the order of the counters from NUMA_HIT on. */
 const NUMASTAT_NAMES = [

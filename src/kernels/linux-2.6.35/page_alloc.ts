@@ -57,12 +57,7 @@ import {
 import { run_kswapd, wakeup_kswapd } from './kswapd.ts';
 import { out_of_memory } from './oom_kill.ts';
 import { buffered_rmqueue, drain_all_pages, drain_local_pages } from './rmqueue.ts';
-import {
-  try_to_free_pages,
-  ZONE_RECLAIM_FULL,
-  ZONE_RECLAIM_NOSCAN,
-  zone_reclaim,
-} from './vmscan.ts';
+import { try_to_free_pages } from './vmscan.ts';
 import {
   ALLOC_CPUSET,
   ALLOC_HARDER,
@@ -71,6 +66,7 @@ import {
   ALLOC_WMARK_MASK,
   zone_watermark_ok,
 } from './watermark.ts';
+import { ZONE_RECLAIM_FULL, ZONE_RECLAIM_NOSCAN, zone_reclaim } from './zone_reclaim.ts';
 
 /** Milliseconds that a request waits before it tries again (HZ/50). */
 const RETRY_WAIT_MS = 20;

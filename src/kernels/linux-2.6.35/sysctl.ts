@@ -26,7 +26,8 @@ import { drop_pagecache } from '../../mm/truncate.ts';
 import { compact_nodes } from './compaction.ts';
 import { set_max_huge_pages } from './hugetlb.ts';
 import { get_overcommit, set_overcommit } from './hugetlb_files.ts';
-import { scan_zone_unevictable_pages, shrink_slab } from './vmscan.ts';
+import { scan_zone_unevictable_pages } from './unevictable.ts';
+import { shrink_slab } from './vmscan.ts';
 import {
   lowmem_reserve_ratio_key,
   set_zone_reclaim_mode,

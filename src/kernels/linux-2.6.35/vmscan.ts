@@ -14,24 +14,20 @@
  * goes on, since their owner cannot run before it returns.
  * Linux: mm/vmscan.c. Differs: no memory cgroups, no swap token, no cpusets.
  */
+
 import { BUG_ON } from '../../lib/bug.ts';
 import { type Job, run_job } from '../../lib/kthread.ts';
 import { list_add, list_del, list_empty, list_splice_init } from '../../lib/list.ts';
-import type { AddressSpace } from '../../mm/address_space.ts';
 import {
-  bdi_write_congested,
   sleep_congested,
   sleep_on_writeback,
   wakeup_flusher_threads,
 } from '../../mm/backing_dev.ts';
-import { try_to_free_buffers, try_to_release_page } from '../../mm/buffer.ts';
-import { __remove_from_page_cache } from '../../mm/filemap.ts';
-import { __GFP_FS, __GFP_IO, __GFP_WAIT } from '../../mm/gfp.ts';
+import { __GFP_FS, __GFP_IO } from '../../mm/gfp.ts';
 import {
   __isolate_lru_page,
   __pagevec_free,
   add_page_to_lru_list,
-  del_page_from_lru_list,
   ISOLATE_ACTIVE,
   ISOLATE_BOTH,
   ISOLATE_INACTIVE,
@@ -42,7 +38,6 @@ import {
   page_lru,
   page_lru_base_type,
   putback_lru_page,
-  release_pages,
 } from '../../mm/lru.ts';
 import { VM_EXEC, VM_LOCKED } from '../../mm/mm_types.ts';
 import {
@@ -51,14 +46,11 @@ import {
   LRU_ACTIVE_FILE,
   LRU_INACTIVE_ANON,
   LRU_INACTIVE_FILE,
-  LRU_UNEVICTABLE,
   type Machine,
   NR_LRU_LISTS,
-  numa_node_id,
   PAGE_ALLOC_COSTLY_ORDER,
   PAGEVEC_SIZE,
   Pagevec,
-  page_zone,
   SWAP_CLUSTER_MAX,
   WMARK_HIGH,
   type Zone,
@@ -73,34 +65,18 @@ import {
   PageLRU,
   PageSwapCache,
   PageWriteback,
-  page_count,
-  page_has_private,
   page_is_file_cache,
   page_mapped,
   type pfn_t,
-  put_page_testzero,
   SetPageFlag,
   TestClearPageFlag,
   trylock_page,
   unlock_page,
 } from '../../mm/page.ts';
-import {
-  PG_active,
-  PG_dirty,
-  PG_lru,
-  PG_reclaim,
-  PG_referenced,
-  PG_unevictable,
-} from '../../mm/page_flags.ts';
+import { PG_active, PG_lru, PG_referenced } from '../../mm/page_flags.ts';
 import { swp_type } from '../../mm/page_table.ts';
-import {
-  AOP_WRITEPAGE_ACTIVATE,
-  blk_flush_plug,
-  clear_page_dirty_for_io,
-  dirty_thresh,
-  page_mapping,
-} from '../../mm/page_writeback.ts';
-import { PF_KSWAPD, PF_MEMALLOC, PF_SWAPWRITE } from '../../mm/reclaim_def.ts';
+import { blk_flush_plug, dirty_thresh, page_mapping } from '../../mm/page_writeback.ts';
+import { PF_MEMALLOC } from '../../mm/reclaim_def.ts';
 import {
   page_referenced,
   SWAP_AGAIN,
@@ -109,14 +85,24 @@ import {
   TTU_UNMAP,
   try_to_unmap,
 } from '../../mm/rmap.ts';
+import { add_to_swap, try_to_free_swap, vm_swap_full } from '../../mm/swap_state.ts';
 import {
-  __delete_from_swap_cache,
-  add_to_swap,
-  swap_writepage,
-  swapcache_free,
-  try_to_free_swap,
-  vm_swap_full,
-} from '../../mm/swap_state.ts';
+  ACTIVATE_LOCKED,
+  CULL,
+  current_is_kswapd,
+  FREED,
+  free_clean_page,
+  free_written_page,
+  GONE,
+  KEEP,
+  KEEP_LOCKED,
+  PAGE_ACTIVATE,
+  PAGE_KEEP,
+  PAGE_SUCCESS,
+  pageout,
+  pagevec_release,
+  zone_reclaimable_pages,
+} from '../../mm/vmscan.ts';
 import {
   ALLOCSTALL,
   count_vm_event,
@@ -125,28 +111,20 @@ import {
   global_page_state,
   KSWAPD_STEAL,
   NR_ACTIVE_FILE,
-  NR_FILE_DIRTY,
-  NR_FILE_MAPPED,
-  NR_FILE_PAGES,
   NR_FREE_PAGES,
   NR_INACTIVE_FILE,
   NR_ISOLATED_ANON,
   NR_ISOLATED_FILE,
   NR_LRU_BASE,
-  NR_SLAB_RECLAIMABLE,
-  NR_UNEVICTABLE,
   NR_UNSTABLE_NFS,
-  NR_VMSCAN_WRITE,
   NR_WRITEBACK,
   PGACTIVATE,
   PGDEACTIVATE,
   PGREFILL,
   PGSCAN_DIRECT,
   PGSCAN_KSWAPD,
-  PGSCAN_ZONE_RECLAIM_FAILED,
   PGSTEAL,
   SLABS_SCANNED,
-  UNEVICTABLE_PGRESCUED,
 } from '../../mm/vmstat.ts';
 
 /** Lists that reclaim looks at: all but the unevictable one. */
@@ -155,15 +133,6 @@ const NR_EVICTABLE_LISTS = 4;
 export const RECLAIM_WAIT_MS = 100;
 /** Objects that a shrinker is asked for at a time. */
 const SHRINK_BATCH = 128;
-
-// zone_reclaim_mode (swap.h).
-const RECLAIM_WRITE = 2;
-const RECLAIM_SWAP = 4;
-/** zone_reclaim starts at this priority: a sixteenth of the list. */
-const ZONE_RECLAIM_PRIORITY = 4;
-// What zone_reclaim answers; 0 and 1: it tried, without or with success.
-export const ZONE_RECLAIM_NOSCAN = -2;
-export const ZONE_RECLAIM_FULL = -1;
 
 /** What one run of reclaim may do, wants, and has got (vmscan.c: struct scan_control). */
 export class ScanControl {
@@ -197,8 +166,6 @@ export class ScanControl {
     this.swappiness = m.sysctl['swappiness'] ?? 60;
   }
 }
-
-export const current_is_kswapd = (m: Machine): boolean => (m.current_flags & PF_KSWAPD) !== 0;
 
 // ---- isolating
 
@@ -280,15 +247,6 @@ function too_many_isolated(m: Machine, zone: Zone, file: boolean): boolean {
   return stat[NR_ISOLATED_ANON + (file ? 1 : 0)]! > stat[NR_LRU_BASE + lru]!;
 }
 
-/** Drops the vector's references; LRU vectors first, as __pagevec_release does (swap.c). */
-function pagevec_release(m: Machine, pvec: Pagevec): void {
-  if (pvec.nr === 0) return;
-  lru_add_drain(m);
-  const nr = pvec.nr;
-  pvec.nr = 0;
-  release_pages(m, pvec.pages, nr, true);
-}
-
 // ---- one page
 
 const PAGEREF_RECLAIM = 0;
@@ -313,70 +271,7 @@ function page_check_references(m: Machine, sc: ScanControl, pfn: pfn_t): number 
   return referenced_page ? PAGEREF_RECLAIM_CLEAN : PAGEREF_RECLAIM;
 }
 
-const PAGE_KEEP = 0;
-const PAGE_ACTIVATE = 1;
-const PAGE_SUCCESS = 2;
-const PAGE_CLEAN = 3;
-
-/** Writes a dirty page to its file or swap slot (vmscan.c: pageout). With PAGE_SUCCESS unlocked. */
-function pageout(m: Machine, pfn: pfn_t, mapping: AddressSpace | null): number {
-  const p = m.memmap;
-  // Somebody else holds it: it could not be freed after all.
-  if (page_count(p, pfn) - page_has_private(p, pfn) !== 2) return PAGE_KEEP;
-  if (mapping === null) {
-    if (page_has_private(p, pfn) !== 0 && try_to_free_buffers(m, pfn)) {
-      ClearPageFlag(p, pfn, PG_dirty);
-      return PAGE_CLEAN;
-    }
-    return PAGE_KEEP;
-  }
-  const is_swap = mapping === m.swapper_space;
-  const writepage = mapping.a_ops.writepage;
-  if (!is_swap && writepage === undefined) return PAGE_ACTIVATE;
-  const bdev = is_swap ? m.swap_info[swp_type(p.private_[pfn]!)]!.bdev : mapping.bdev;
-  if ((m.current_flags & PF_SWAPWRITE) === 0 && bdi_write_congested(m, bdev)) {
-    return PAGE_KEEP;
-  }
-  if (!clear_page_dirty_for_io(m, pfn)) return PAGE_CLEAN;
-  SetPageFlag(p, pfn, PG_reclaim);
-  const res = is_swap ? swap_writepage(m, pfn) : writepage!(m, mapping, pfn);
-  if (res === AOP_WRITEPAGE_ACTIVATE) {
-    ClearPageFlag(p, pfn, PG_reclaim);
-    return PAGE_ACTIVATE;
-  }
-  if (!PageWriteback(p, pfn)) ClearPageFlag(p, pfn, PG_reclaim);
-  page_zone(m, pfn).vm_stat[NR_VMSCAN_WRITE]!++;
-  return PAGE_SUCCESS;
-}
-
-/**
- * Takes a locked page out of its mapping when nobody but the mapping and the caller holds it and it
- * is clean. Its count is 0 then (vmscan.c: __remove_mapping).
- */
-function __remove_mapping(m: Machine, mapping: AddressSpace, pfn: pfn_t): boolean {
-  const p = m.memmap;
-  BUG_ON(mapping !== page_mapping(m, pfn), 'remove_mapping: the page is in another mapping');
-  if (page_count(p, pfn) !== 2 || PageDirty(p, pfn)) return false;
-  if (PageSwapCache(p, pfn)) {
-    const entry = p.private_[pfn]!;
-    __delete_from_swap_cache(m, pfn);
-    swapcache_free(m, entry);
-  } else {
-    __remove_from_page_cache(m, pfn);
-  }
-  p._count[pfn] = 0;
-  return true;
-}
-
-// What becomes of a page that shrink_one_page looked at.
-const FREED = 0;
-const KEEP = 1;
-const KEEP_LOCKED = 2;
-const ACTIVATE_LOCKED = 3;
-const CULL = 4;
-/** Its last reference went meanwhile, with somebody else's. */
-const GONE = 5;
-/** Unlocked, and to be waited for: it is being written. */
+/** A fate beside those of src/mm/vmscan.ts: unlocked, and to be waited for: it is being written. */
 const WRITTEN = 6;
 
 /**
@@ -418,44 +313,16 @@ function shrink_one_page(m: Machine, sc: ScanControl, pfn: pfn_t, sync: boolean)
     if (references === PAGEREF_RECLAIM_CLEAN || !may_enter_fs || !sc.may_writepage) {
       return KEEP_LOCKED;
     }
-    const written = pageout(m, pfn, mapping);
+    const swap = mapping === m.swapper_space;
+    const bdev = swap ? m.swap_info[swp_type(p.private_[pfn]!)]!.bdev : (mapping?.bdev ?? -1);
+    const written = pageout(m, pfn, mapping, bdev);
     if (written === PAGE_KEEP) return KEEP_LOCKED;
     if (written === PAGE_ACTIVATE) return ACTIVATE_LOCKED;
     if (written === PAGE_SUCCESS) {
-      return sync && PageWriteback(p, pfn) ? WRITTEN : free_written_page(m, sc, pfn);
+      return sync && PageWriteback(p, pfn) ? WRITTEN : free_written_page(m, sc.gfp_mask, pfn);
     }
   }
-  return free_clean_page(m, sc, pfn, mapping);
-}
-
-/** Goes on with a page whose write has been submitted, if it has ended: it is unlocked. */
-function free_written_page(m: Machine, sc: ScanControl, pfn: pfn_t): number {
-  const p = m.memmap;
-  if (PageWriteback(p, pfn) || PageDirty(p, pfn)) return KEEP;
-  if (!trylock_page(p, pfn)) return KEEP;
-  if (PageDirty(p, pfn) || PageWriteback(p, pfn)) return KEEP_LOCKED;
-  return free_clean_page(m, sc, pfn, page_mapping(m, pfn));
-}
-
-/** Frees a locked clean page if nobody else holds it. */
-function free_clean_page(
-  m: Machine,
-  sc: ScanControl,
-  pfn: pfn_t,
-  mapping: AddressSpace | null,
-): number {
-  const p = m.memmap;
-  if (page_has_private(p, pfn) !== 0) {
-    if (!try_to_release_page(m, pfn, sc.gfp_mask)) return ACTIVATE_LOCKED;
-    if (mapping === null && page_count(p, pfn) === 1) {
-      // Truncated while its buffers were busy: they were all that kept it.
-      unlock_page(p, pfn);
-      return put_page_testzero(p, pfn) ? FREED : GONE;
-    }
-  }
-  if (mapping === null || !__remove_mapping(m, mapping, pfn)) return KEEP_LOCKED;
-  unlock_page(p, pfn);
-  return FREED;
+  return free_clean_page(m, sc.gfp_mask, pfn, mapping);
 }
 
 /** Pages between two points where a list may be left for others: Linux has one at each page. */
@@ -498,7 +365,7 @@ function* shrink_page_list(
     let fate = shrink_one_page(m, sc, pfn, sync);
     if (fate === WRITTEN) {
       yield* sleep_on_writeback(m, pfn);
-      fate = free_written_page(m, sc, pfn);
+      fate = free_written_page(m, sc.gfp_mask, pfn);
     }
     if (fate === FREED) {
       nr_reclaimed++;
@@ -822,7 +689,7 @@ export function* shrink_zone_end_job(m: Machine, sc: ScanControl, zone: Zone): J
 }
 
 /** Reclaims from one zone at one priority; adds to sc.nr_reclaimed (vmscan.c). */
-function* shrink_zone(m: Machine, sc: ScanControl, zone: Zone, priority: number): Job<void> {
+export function* shrink_zone(m: Machine, sc: ScanControl, zone: Zone, priority: number): Job<void> {
   shrink_zone_begin(m, sc, zone, priority);
   do {
     // Linux has cond_resched in shrink_page_list: kswapd may have its turn, or anybody.
@@ -843,16 +710,6 @@ function* throttle_vm_writeout(m: Machine, gfp: number): Job<void> {
     if (global_page_state(m, NR_UNSTABLE_NFS) + global_page_state(m, NR_WRITEBACK) >= busy) return;
     if ((gfp & (__GFP_FS | __GFP_IO)) !== (__GFP_FS | __GFP_IO)) return;
   }
-}
-
-/** Pages on the lists that can be reclaimed at all (vmscan.c: zone_reclaimable_pages). */
-export function zone_reclaimable_pages(m: Machine, zone: Zone): number {
-  const stat = zone.vm_stat;
-  let nr = stat[NR_ACTIVE_FILE]! + stat[NR_INACTIVE_FILE]!;
-  if (m.nr_swap_pages > 0) {
-    nr += stat[NR_LRU_BASE + LRU_ACTIVE_ANON]! + stat[NR_LRU_BASE + LRU_INACTIVE_ANON]!;
-  }
-  return nr;
 }
 
 /** Remembers how hard the zone was to reclaim from (mmzone.h: note_zone_scanning_priority). */
@@ -986,118 +843,4 @@ export function* try_to_free_pages(
     if (step.done) return step.value;
     yield step.value;
   }
-}
-
-// ---- zone reclaim (NUMA)
-
-/** Page cache of a zone that zone_reclaim may take under its mode (zone_pagecache_reclaimable). */
-function zone_pagecache_reclaimable(m: Machine, zone: Zone): number {
-  const mode = m.sysctl['zone_reclaim_mode'] ?? 0;
-  const stat = zone.vm_stat;
-  let nr: number;
-  if ((mode & RECLAIM_SWAP) !== 0) nr = stat[NR_FILE_PAGES]!;
-  else nr = Math.max(0, stat[NR_INACTIVE_FILE]! + stat[NR_ACTIVE_FILE]! - stat[NR_FILE_MAPPED]!);
-  const dirty = (mode & RECLAIM_WRITE) !== 0 ? 0 : stat[NR_FILE_DIRTY]!;
-  return nr - Math.min(dirty, nr);
-}
-
-/**
- * Reclaims a little from a local zone before memory of another node is used: ZONE_RECLAIM_NOSCAN,
- * ZONE_RECLAIM_FULL, 0 (not enough) or 1 (vmscan.c: zone_reclaim).
- */
-export function zone_reclaim(m: Machine, zone: Zone, gfp: number, order: order_t): number {
-  const min_unmapped = ratio_pages(m, zone, 'min_unmapped_ratio', 1);
-  const min_slab = ratio_pages(m, zone, 'min_slab_ratio', 5);
-  if (
-    zone_pagecache_reclaimable(m, zone) <= min_unmapped &&
-    zone.vm_stat[NR_SLAB_RECLAIMABLE]! <= min_slab
-  ) {
-    return ZONE_RECLAIM_FULL;
-  }
-  if (zone.all_unreclaimable !== 0) return ZONE_RECLAIM_FULL;
-  if ((gfp & __GFP_WAIT) === 0 || (m.current_flags & PF_MEMALLOC) !== 0) return ZONE_RECLAIM_NOSCAN;
-  // Another node's processors see to its memory.
-  if (zone.nid !== numa_node_id(m) && m.nodes[zone.nid]!.cpus.length > 0) {
-    return ZONE_RECLAIM_NOSCAN;
-  }
-  const ok = __zone_reclaim(m, zone, gfp, order, min_unmapped, min_slab);
-  if (!ok) count_vm_event(m, PGSCAN_ZONE_RECLAIM_FAILED);
-  return ok ? 1 : 0;
-}
-
-function ratio_pages(m: Machine, zone: Zone, sysctl: string, def: number): number {
-  return Math.floor((zone.present_pages * (m.sysctl[sysctl] ?? def)) / 100);
-}
-
-function __zone_reclaim(
-  m: Machine,
-  zone: Zone,
-  gfp: number,
-  order: order_t,
-  min_unmapped: number,
-  min_slab: number,
-): boolean {
-  const mode = m.sysctl['zone_reclaim_mode'] ?? 0;
-  const nr_pages = 2 ** order;
-  const sc = new ScanControl(m, gfp, order, Math.max(nr_pages, SWAP_CLUSTER_MAX));
-  sc.may_writepage = (mode & RECLAIM_WRITE) !== 0;
-  sc.may_unmap = (mode & RECLAIM_SWAP) !== 0;
-  const flags = m.current_flags;
-  m.current_flags |= PF_MEMALLOC | PF_SWAPWRITE;
-  if (zone_pagecache_reclaimable(m, zone) > min_unmapped) {
-    for (let prio = ZONE_RECLAIM_PRIORITY; prio >= 0 && sc.nr_reclaimed < nr_pages; prio--) {
-      note_zone_scanning_priority(zone, prio);
-      run_job(shrink_zone(m, sc, zone, prio));
-    }
-  }
-  const stat = zone.vm_stat;
-  const slab = stat[NR_SLAB_RECLAIMABLE]!;
-  if (slab > min_slab) {
-    // The whole list of objects, again and again, until the request's worth is free.
-    while (
-      shrink_slab(m, sc.nr_scanned, gfp, order) > 0 &&
-      stat[NR_SLAB_RECLAIMABLE]! > slab - nr_pages
-    );
-    sc.nr_reclaimed += slab - stat[NR_SLAB_RECLAIMABLE]!;
-  }
-  m.current_flags = flags;
-  return sc.nr_reclaimed >= nr_pages;
-}
-
-// ---- the unevictable list
-
-/** Pages looked at without a pause (SCAN_UNEVICTABLE_BATCH_SIZE). */
-const SCAN_UNEVICTABLE_BATCH_SIZE = 16;
-
-/** Puts an evictable page on its inactive list, rotates any other (check_move_unevictable_page). */
-function check_move_unevictable_page(m: Machine, zone: Zone, pfn: pfn_t): void {
-  const p = m.memmap;
-  del_page_from_lru_list(m, zone, pfn, LRU_UNEVICTABLE);
-  if (page_evictable(m, pfn)) {
-    ClearPageFlag(p, pfn, PG_unevictable);
-    add_page_to_lru_list(m, zone, pfn, page_lru_base_type(p, pfn));
-    count_vm_event(m, UNEVICTABLE_PGRESCUED);
-  } else {
-    add_page_to_lru_list(m, zone, pfn, LRU_UNEVICTABLE);
-  }
-}
-
-/**
- * Looks at each page of a zone's unevictable list, from its tail, and rescues those that could be
- * reclaimed after all. Locked pages stay where they are. Returns 0 (scan_zone_unevictable_pages).
- */
-export function* scan_zone_unevictable_pages(m: Machine, zone: Zone): Job {
-  const head = zone.lru + LRU_UNEVICTABLE;
-  for (let left = zone.vm_stat[NR_UNEVICTABLE]!; left > 0; ) {
-    const batch = Math.min(left, SCAN_UNEVICTABLE_BATCH_SIZE);
-    for (let i = 0; i < batch && !list_empty(m.memmap, head); i++) {
-      const pfn = m.memmap.prev[head]!;
-      if (!trylock_page(m.memmap, pfn)) continue;
-      check_move_unevictable_page(m, zone, pfn);
-      unlock_page(m.memmap, pfn);
-    }
-    left -= batch;
-    yield;
-  }
-  return 0;
 }

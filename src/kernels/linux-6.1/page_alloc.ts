@@ -6,6 +6,7 @@
  * may use, and NO_WATERMARKS for who is about to free memory.
  * Linux: mm/page_alloc.c, from get_page_from_freelist to __alloc_pages.
  */
+
 import { run_job } from '../../lib/kthread.ts';
 import {
   __GFP_FS,
@@ -34,6 +35,7 @@ import {
 } from '../../mm/mmzone.ts';
 import type { nid_t, order_t, pfn_t } from '../../mm/page.ts';
 import { PF_MEMALLOC } from '../../mm/reclaim_def.ts';
+import { zone_reclaimable_pages } from '../../mm/vmscan.ts';
 import {
   COMPACTFAIL,
   COMPACTSTALL,
@@ -65,7 +67,7 @@ import {
   rmqueue,
   unreserve_highatomic_pageblock,
 } from './rmqueue.ts';
-import { try_to_free_pages, wait_for_writes, zone_reclaimable_pages } from './vmscan.ts';
+import { try_to_free_pages, wait_for_writes } from './vmscan.ts';
 import {
   __zone_watermark_ok,
   ALLOC_CPUSET,

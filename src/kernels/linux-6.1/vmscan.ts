@@ -13,17 +13,11 @@
  * node: a node's zones are scanned one after the other. No memory cgroups, no workingset detection
  * (nothing refaults as far as reclaim knows), no multi-generation LRU.
  */
+
 import { BUG_ON } from '../../lib/bug.ts';
 import { run_job } from '../../lib/kthread.ts';
 import { list_add, list_del, list_empty, list_splice_init } from '../../lib/list.ts';
-import type { AddressSpace } from '../../mm/address_space.ts';
-import {
-  bdi_write_congested,
-  congestion_wait,
-  wakeup_flusher_threads,
-} from '../../mm/backing_dev.ts';
-import { try_to_free_buffers, try_to_release_page } from '../../mm/buffer.ts';
-import { __remove_from_page_cache } from '../../mm/filemap.ts';
+import { congestion_wait, wakeup_flusher_threads } from '../../mm/backing_dev.ts';
 import { __GFP_FS, __GFP_IO } from '../../mm/gfp.ts';
 import { can_split_huge_page, split_huge_page_to_list } from '../../mm/huge_memory.ts';
 import {
@@ -37,7 +31,6 @@ import {
   page_evictable,
   page_lru,
   putback_lru_page,
-  release_pages,
 } from '../../mm/lru.ts';
 import { VM_EXEC, VM_LOCKED } from '../../mm/mm_types.ts';
 import {
@@ -51,7 +44,6 @@ import {
   PAGEVEC_SIZE,
   Pagevec,
   type Pgdat,
-  page_zone,
   SWAP_CLUSTER_MAX,
   WMARK_HIGH,
   type Zone,
@@ -69,26 +61,17 @@ import {
   PageLRU,
   PageSwapCache,
   PageWriteback,
-  page_count,
-  page_has_private,
   page_is_file_cache,
   page_mapped,
   type pfn_t,
-  put_page_testzero,
   SetPageFlag,
   TestClearPageFlag,
   trylock_page,
   unlock_page,
 } from '../../mm/page.ts';
-import { PG_active, PG_dirty, PG_lru, PG_reclaim, PG_referenced } from '../../mm/page_flags.ts';
-import {
-  AOP_WRITEPAGE_ACTIVATE,
-  blk_flush_plug,
-  clear_page_dirty_for_io,
-  flusher_tick,
-  page_mapping,
-} from '../../mm/page_writeback.ts';
-import { PF_KSWAPD, PF_MEMALLOC, PF_SWAPWRITE } from '../../mm/reclaim_def.ts';
+import { PG_active, PG_lru, PG_reclaim, PG_referenced } from '../../mm/page_flags.ts';
+import { blk_flush_plug, flusher_tick, page_mapping } from '../../mm/page_writeback.ts';
+import { PF_MEMALLOC, PF_SWAPWRITE } from '../../mm/reclaim_def.ts';
 import {
   page_referenced,
   SWAP_AGAIN,
@@ -97,14 +80,23 @@ import {
   TTU_UNMAP,
   try_to_unmap,
 } from '../../mm/rmap.ts';
+import { add_to_swap, try_to_free_swap, vm_swap_full } from '../../mm/swap_state.ts';
 import {
-  __delete_from_swap_cache,
-  add_to_swap,
-  swap_writepage,
-  swapcache_free,
-  try_to_free_swap,
-  vm_swap_full,
-} from '../../mm/swap_state.ts';
+  ACTIVATE_LOCKED,
+  CULL,
+  current_is_kswapd,
+  FREED,
+  free_clean_page,
+  free_written_page,
+  GONE,
+  KEEP,
+  KEEP_LOCKED,
+  PAGE_ACTIVATE,
+  PAGE_KEEP,
+  PAGE_SUCCESS,
+  pageout,
+  pagevec_release,
+} from '../../mm/vmscan.ts';
 import {
   ALLOCSTALL_ZONE,
   count_vm_event,
@@ -118,7 +110,6 @@ import {
   NR_INACTIVE_FILE,
   NR_ISOLATED_ANON,
   NR_LRU_BASE,
-  NR_VMSCAN_WRITE,
   PGACTIVATE,
   PGDEACTIVATE,
   PGREFILL,
@@ -192,8 +183,6 @@ export class ScanControl {
   }
 }
 
-export const current_is_kswapd = (m: Machine): boolean => (m.current_flags & PF_KSWAPD) !== 0;
-
 // ---- isolating
 
 /** Takes up to `nr_to_scan` pages from the tail of an LRU list to the head of `dst` (vmscan.c). */
@@ -230,15 +219,6 @@ function isolate_lru_pages(
   return nr_taken;
 }
 
-/** Drops the vector's references; LRU vectors first, as __pagevec_release does (swap.c). */
-function pagevec_release(m: Machine, pvec: Pagevec): void {
-  if (pvec.nr === 0) return;
-  lru_add_drain(m);
-  const nr = pvec.nr;
-  pvec.nr = 0;
-  release_pages(m, pvec.pages, nr, true);
-}
-
 // ---- one page
 
 const PAGEREF_RECLAIM = 0;
@@ -263,60 +243,6 @@ function folio_check_references(m: Machine, pfn: pfn_t): number {
   return PAGEREF_RECLAIM;
 }
 
-const PAGE_KEEP = 0;
-const PAGE_ACTIVATE = 1;
-const PAGE_SUCCESS = 2;
-const PAGE_CLEAN = 3;
-
-/** Writes a dirty page to its file or swap slot (vmscan.c: pageout). With PAGE_SUCCESS unlocked. */
-function pageout(m: Machine, pfn: pfn_t, mapping: AddressSpace | null): number {
-  const p = m.memmap;
-  // Somebody else holds it: it could not be freed after all.
-  if (page_count(p, pfn) - page_has_private(p, pfn) !== 2) return PAGE_KEEP;
-  if (mapping === null) {
-    if (page_has_private(p, pfn) !== 0 && try_to_free_buffers(m, pfn)) {
-      ClearPageFlag(p, pfn, PG_dirty);
-      return PAGE_CLEAN;
-    }
-    return PAGE_KEEP;
-  }
-  const is_swap = mapping === m.swapper_space;
-  const writepage = mapping.a_ops.writepage;
-  if (!is_swap && writepage === undefined) return PAGE_ACTIVATE;
-  if ((m.current_flags & PF_SWAPWRITE) === 0 && bdi_write_congested(m, mapping.bdev)) {
-    return PAGE_KEEP;
-  }
-  if (!clear_page_dirty_for_io(m, pfn)) return PAGE_CLEAN;
-  SetPageFlag(p, pfn, PG_reclaim);
-  const res = is_swap ? swap_writepage(m, pfn) : writepage!(m, mapping, pfn);
-  if (res === AOP_WRITEPAGE_ACTIVATE) {
-    ClearPageFlag(p, pfn, PG_reclaim);
-    return PAGE_ACTIVATE;
-  }
-  if (!PageWriteback(p, pfn)) ClearPageFlag(p, pfn, PG_reclaim);
-  page_zone(m, pfn).vm_stat[NR_VMSCAN_WRITE]!++;
-  return PAGE_SUCCESS;
-}
-
-/**
- * Takes a locked page out of its mapping when nobody but the mapping and the caller holds it and it
- * is clean. Its count is 0 then (vmscan.c: __remove_mapping).
- */
-function __remove_mapping(m: Machine, mapping: AddressSpace, pfn: pfn_t): boolean {
-  const p = m.memmap;
-  BUG_ON(mapping !== page_mapping(m, pfn), 'remove_mapping: the page is in another mapping');
-  if (page_count(p, pfn) !== 2 || PageDirty(p, pfn)) return false;
-  if (PageSwapCache(p, pfn)) {
-    const entry = p.private_[pfn]!;
-    __delete_from_swap_cache(m, pfn);
-    swapcache_free(m, entry);
-  } else {
-    __remove_from_page_cache(m, pfn);
-  }
-  p._count[pfn] = 0;
-  return true;
-}
-
 // ScanControl.stat.
 const STAT_SCANNED = 0;
 const STAT_RECLAIMED = 1;
@@ -325,15 +251,6 @@ const STAT_WRITEBACK = 3;
 const STAT_ACTIVATE_ANON = 6;
 const STAT_REF_KEEP = 8;
 const STAT_UNMAP_FAIL = 9;
-
-// What becomes of a page that shrink_one_page looked at.
-const FREED = 0;
-const KEEP = 1;
-const KEEP_LOCKED = 2;
-const ACTIVATE_LOCKED = 3;
-const CULL = 4;
-/** Its last reference went meanwhile, with somebody else's. */
-const GONE = 5;
 
 /**
  * Splits a huge page before it is swapped out: the other parts join the list and are looked at by
@@ -385,7 +302,7 @@ function shrink_one_page(m: Machine, sc: ScanControl, pfn: pfn_t, page_list: num
     if (!add_to_swap(m, pfn)) return ACTIVATE_LOCKED;
     may_enter_fs = true;
   }
-  let mapping = page_mapping(m, pfn);
+  const mapping = page_mapping(m, pfn);
 
   if (page_mapped(p, pfn) && mapping !== null) {
     const unmapped = try_to_unmap(m, pfn, TTU_UNMAP);
@@ -405,30 +322,16 @@ function shrink_one_page(m: Machine, sc: ScanControl, pfn: pfn_t, page_list: num
     if (references === PAGEREF_RECLAIM_CLEAN || !may_enter_fs || !sc.may_writepage) {
       return KEEP_LOCKED;
     }
-    const written = pageout(m, pfn, mapping);
+    const written = pageout(m, pfn, mapping, mapping?.bdev ?? -1);
     if (written === PAGE_KEEP) return KEEP_LOCKED;
     if (written === PAGE_ACTIVATE) return ACTIVATE_LOCKED;
     if (written === PAGE_SUCCESS) {
       sc.nr_pageout++;
-      if (PageWriteback(p, pfn) || PageDirty(p, pfn)) return KEEP;
-      // Done already: a memory disk, or swap. Go on with it.
-      if (!trylock_page(p, pfn)) return KEEP;
-      if (PageDirty(p, pfn) || PageWriteback(p, pfn)) return KEEP_LOCKED;
-      mapping = page_mapping(m, pfn);
+      // Done already on a memory disk, or in swap.
+      return free_written_page(m, sc.gfp_mask, pfn);
     }
   }
-
-  if (page_has_private(p, pfn) !== 0) {
-    if (!try_to_release_page(m, pfn, sc.gfp_mask)) return ACTIVATE_LOCKED;
-    if (mapping === null && page_count(p, pfn) === 1) {
-      // Truncated while its buffers were busy: they were all that kept it.
-      unlock_page(p, pfn);
-      return put_page_testzero(p, pfn) ? FREED : GONE;
-    }
-  }
-  if (mapping === null || !__remove_mapping(m, mapping, pfn)) return KEEP_LOCKED;
-  unlock_page(p, pfn);
-  return FREED;
+  return free_clean_page(m, sc.gfp_mask, pfn, mapping);
 }
 
 /**
@@ -760,14 +663,6 @@ export function shrink_node(m: Machine, sc: ScanControl, pgdat: Pgdat): void {
     if (!should_continue_reclaim(m, sc, zones, got)) break;
   }
   m.current_flags = flags;
-}
-
-/** Pages of the zone that reclaim could get at: page cache, and with swap anonymous ones. */
-export function zone_reclaimable_pages(m: Machine, zone: Zone): number {
-  const stat = zone.vm_stat;
-  let nr = stat[NR_ACTIVE_FILE]! + stat[NR_INACTIVE_FILE]!;
-  if (m.nr_swap_pages > 0) nr += stat[NR_ACTIVE_ANON]! + stat[NR_INACTIVE_ANON]!;
-  return nr;
 }
 
 // ---- slab caches
