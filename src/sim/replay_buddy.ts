@@ -11,7 +11,7 @@
  * only where those (at most the stat threshold) could not have turned it.
  */
 
-import { __free_pages_ok, __rmqueue, prep_new_page } from '../kernels/linux-2.6.35/rmqueue.ts';
+import { __free_pages_ok, __rmqueue } from '../kernels/linux-2.6.35/rmqueue.ts';
 import { zone_watermark_ok } from '../kernels/linux-2.6.35/watermark.ts';
 import { __GFP_DMA, __GFP_DMA32 } from '../mm/gfp.ts';
 import {
@@ -21,6 +21,7 @@ import {
   WMARK_LOW,
   type Zone,
 } from '../mm/mmzone.ts';
+import { prep_new_page } from '../mm/page_alloc.ts';
 import { NR_FREE_PAGES } from '../mm/vmstat.ts';
 import type { Tally } from './replay.ts';
 import {

@@ -11,6 +11,7 @@
  * passes. Where it would wait for ever because nobody makes progress, the request fails
  * (MAX_FRUITLESS passes).
  */
+
 import { BUG_ON } from '../../lib/bug.ts';
 import { type Job, run_job } from '../../lib/kthread.ts';
 import { congestion_wait } from '../../mm/backing_dev.ts';
@@ -25,14 +26,11 @@ import {
   __GFP_REPEAT,
   __GFP_THISNODE,
   __GFP_WAIT,
-  allocflags_to_migratetype,
   GFP_THISNODE,
-  MIGRATE_UNMOVABLE,
 } from '../../mm/gfp.ts';
 import {
   gfp_zone,
   type Machine,
-  numa_node_id,
   PAGE_ALLOC_COSTLY_ORDER,
   WMARK_HIGH,
   WMARK_LOW,
@@ -40,6 +38,12 @@ import {
   type Zone,
 } from '../../mm/mmzone.ts';
 import type { nid_t, order_t, pfn_t } from '../../mm/page.ts';
+import {
+  drain_all_pages,
+  first_zones_zonelist,
+  gfp_migratetype,
+  node_zonelist,
+} from '../../mm/page_alloc.ts';
 import { PF_MEMALLOC } from '../../mm/reclaim_def.ts';
 import {
   COMPACTFAIL,
@@ -56,7 +60,7 @@ import {
 } from './compaction.ts';
 import { run_kswapd, wakeup_kswapd } from './kswapd.ts';
 import { out_of_memory } from './oom_kill.ts';
-import { buffered_rmqueue, drain_all_pages, drain_local_pages } from './rmqueue.ts';
+import { buffered_rmqueue, drain_local_pages } from './rmqueue.ts';
 import { try_to_free_pages } from './vmscan.ts';
 import {
   ALLOC_CPUSET,
@@ -74,14 +78,6 @@ const RETRY_WAIT_MS = 20;
 const RETRY_WAIT_SLICES = 64;
 /** Passes without a page reclaimed after which a request that may loop for ever fails instead. */
 const MAX_FRUITLESS = 64;
-
-/** The first zone of the list that a mask may use; undefined when there is none. */
-function first_zones_zonelist(zonelist: readonly Zone[], high_zoneidx: number): Zone | undefined {
-  for (let i = 0; i < zonelist.length; i++) {
-    if (zonelist[i]!.zone_idx <= high_zoneidx) return zonelist[i];
-  }
-  return undefined;
-}
 
 /** One walk of the zonelist at one watermark (page_alloc.c: get_page_from_freelist). */
 export function get_page_from_freelist(
@@ -382,9 +378,6 @@ function* __alloc_pages_slowpath(
   }
 }
 
-const gfp_migratetype = (m: Machine, gfp: number): number =>
-  m.page_group_by_mobility_disabled ? MIGRATE_UNMOVABLE : allocflags_to_migratetype(gfp);
-
 /** The fast path: one walk at LOW. */
 function get_page_at_low(
   m: Machine,
@@ -439,15 +432,9 @@ function trace_page_alloc(m: Machine, pfn: pfn_t | -1, order: order_t, gfp: numb
   if (mm_page_alloc.enabled) mm_page_alloc.emit(pfn, order, gfp, gfp_migratetype(m, gfp));
 }
 
-function zonelist_of(m: Machine, gfp: number, nid: nid_t): readonly Zone[] {
-  const node = m.nodes[nid < 0 ? numa_node_id(m) : nid]!;
-  const thisnode = m.shape.numa && (gfp & __GFP_THISNODE) !== 0;
-  return node.node_zonelists[thisnode ? 1 : 0]!;
-}
-
 /** A block for a request of node `nid` (the current CPU's when negative) (gfp.h: alloc_pages_node). */
 export function alloc_pages(m: Machine, gfp: number, order: order_t, nid: nid_t = -1): pfn_t | -1 {
-  return __alloc_pages_nodemask(m, gfp, order, zonelist_of(m, gfp, nid));
+  return __alloc_pages_nodemask(m, gfp, order, node_zonelist(m, gfp, nid));
 }
 
 /** The same as a job, for a request that may take long. Whoever runs it may do other work between. */
@@ -457,7 +444,7 @@ export function* alloc_pages_job(
   order: order_t,
   nid: nid_t = -1,
 ): Job<pfn_t | -1> {
-  const zonelist = zonelist_of(m, gfp, nid);
+  const zonelist = node_zonelist(m, gfp, nid);
   let pfn = get_page_at_low(m, gfp, order, zonelist);
   if (pfn < 0) pfn = yield* alloc_slowly(m, gfp, order, zonelist);
   trace_page_alloc(m, pfn, order, gfp);

@@ -8,7 +8,7 @@
  * Linux: mm/page_alloc.c, from __rmqueue_fallback to buffered_rmqueue. Split off page_alloc.ts so
  * that compaction, which takes free pages, does not import the slow path, which compacts.
  */
-import { BUG_ON } from '../../lib/bug.ts';
+
 import { list_add, list_add_tail, list_del, list_empty } from '../../lib/list.ts';
 import {
   __free_one_page,
@@ -20,8 +20,6 @@ import {
 } from '../../mm/buddy.ts';
 import {
   __GFP_COLD,
-  __GFP_COMP,
-  __GFP_ZERO,
   MIGRATE_ISOLATE,
   MIGRATE_MOVABLE,
   MIGRATE_PCPTYPES,
@@ -31,26 +29,14 @@ import {
 } from '../../mm/gfp.ts';
 import {
   type Machine,
-  numa_node_id,
   type PerCpuPages,
   page_zone,
   WMARK_LOW,
   type Zone,
 } from '../../mm/mmzone.ts';
-import {
-  type Memmap,
-  type order_t,
-  PAGE_MAPPING_ANON,
-  type pfn_t,
-  put_page_testzero,
-} from '../../mm/page.ts';
-import {
-  PAGE_FLAGS_CHECK_AT_FREE,
-  PG_buddy,
-  PG_head,
-  PG_mlocked,
-  PG_tail,
-} from '../../mm/page_flags.ts';
+import { type order_t, type pfn_t, put_page_testzero } from '../../mm/page.ts';
+import { free_pages_prepare, prep_new_page, zone_statistics } from '../../mm/page_alloc.ts';
+import { PG_buddy, PG_mlocked } from '../../mm/page_flags.ts';
 import {
   change_pageblock_range,
   get_pageblock_migratetype,
@@ -59,11 +45,6 @@ import {
 import {
   count_vm_event,
   NR_MLOCK,
-  NUMA_FOREIGN,
-  NUMA_HIT,
-  NUMA_LOCAL,
-  NUMA_MISS,
-  NUMA_OTHER,
   PGALLOC,
   PGFREE,
   UNEVICTABLE_MLOCKFREED,
@@ -213,40 +194,6 @@ export function free_one_page(
   mod_nr_free_pages(m, zone, 2 ** order);
 }
 
-/** Takes a block out of service: checks and clears its state (page_alloc.c: free_pages_prepare). */
-function free_pages_prepare(m: Machine, pfn: pfn_t, order: order_t): void {
-  const p = m.memmap;
-  if (m.trace.mm_page_free_direct.enabled) m.trace.mm_page_free_direct.emit(pfn, order);
-  if ((p.flags[pfn]! & PG_head) !== 0) destroy_compound_page(p, pfn, order);
-  if ((p.mapping[pfn]! & PAGE_MAPPING_ANON) !== 0) p.mapping[pfn] = 0;
-  const end = pfn + 2 ** order;
-  for (let i = pfn; i < end; i++) {
-    BUG_ON((p.flags[i]! & PAGE_FLAGS_CHECK_AT_FREE) !== 0, 'free_pages_check: a bad page is freed');
-    BUG_ON(
-      p._count[i] !== 0 || p._mapcount[i] !== 0 || p.mapping[i] !== 0,
-      'free_pages_check: a page in use is freed',
-    );
-    p.flags[i] = 0;
-  }
-  p.private_[pfn] = 0;
-}
-
-function prep_compound_page(p: Memmap, pfn: pfn_t, order: order_t): void {
-  p.flags[pfn]! |= PG_head;
-  p.private_[pfn + 1] = order;
-  for (let i = pfn + 1; i < pfn + 2 ** order; i++) {
-    p.flags[i]! |= PG_tail;
-    p.index[i] = pfn;
-  }
-}
-
-function destroy_compound_page(p: Memmap, pfn: pfn_t, order: order_t): void {
-  BUG_ON(p.private_[pfn + 1] !== order, 'destroy_compound_page: freed at another order');
-  p.flags[pfn]! &= ~PG_head;
-  p.private_[pfn + 1] = 0;
-  for (let i = pfn + 1; i < pfn + 2 ** order; i++) p.flags[i]! &= ~PG_tail;
-}
-
 /** A page that is freed while mlocked gives its accounting back (page_alloc.c: free_page_mlock). */
 function free_page_mlock(m: Machine, zone: Zone, pfn: pfn_t): void {
   m.memmap.flags[pfn]! &= ~PG_mlocked;
@@ -316,10 +263,6 @@ export function drain_local_pages(m: Machine): void {
   drain_pages(m, m.this_cpu);
 }
 
-export function drain_all_pages(m: Machine): void {
-  for (let cpu = 0; cpu < m.shape.nr_cpus; cpu++) drain_pages(m, cpu);
-}
-
 /**
  * Takes a whole free block out as single pages with a reference each, for compaction. Refused (0)
  * when the zone would fall below low + the block. A block of at least half a pageblock makes the
@@ -341,36 +284,6 @@ export function split_free_page(m: Machine, zone: Zone, pfn: pfn_t): number {
     }
   }
   return end - pfn;
-}
-
-/** Checks and readies a block that is being handed out (page_alloc.c: prep_new_page). */
-export function prep_new_page(m: Machine, pfn: pfn_t, order: order_t, gfp: number): void {
-  const p = m.memmap;
-  const end = pfn + 2 ** order;
-  for (let i = pfn; i < end; i++) {
-    BUG_ON(
-      p._count[i] !== 0 || p._mapcount[i] !== 0 || p.mapping[i] !== 0 || p.flags[i] !== 0,
-      'prep_new_page: a bad page is on the free lists',
-    );
-  }
-  p.private_[pfn] = 0;
-  p._count[pfn] = 1;
-  if ((gfp & __GFP_ZERO) !== 0) {
-    for (let i = pfn; i < end; i++) m.contents.zero_page(i);
-  }
-  if (order > 0 && (gfp & __GFP_COMP) !== 0) prep_compound_page(p, pfn, order);
-}
-
-/** vmstat.c: zone_statistics. */
-function zone_statistics(m: Machine, preferred_zone: Zone, zone: Zone): void {
-  if (zone.nid === preferred_zone.nid) {
-    zone.vm_stat[NUMA_HIT]!++;
-  } else {
-    zone.vm_stat[NUMA_MISS]!++;
-    preferred_zone.vm_stat[NUMA_FOREIGN]!++;
-  }
-  if (zone.nid === numa_node_id(m)) zone.vm_stat[NUMA_LOCAL]!++;
-  else zone.vm_stat[NUMA_OTHER]!++;
 }
 
 /** One block from this zone, watermarks apart; -1 when its lists are empty (page_alloc.c). */

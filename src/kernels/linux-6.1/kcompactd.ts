@@ -7,11 +7,13 @@
  * only after 32 seconds. It is a cooperative job on the virtual clock.
  * Linux: mm/compaction.c (wakeup_kcompactd, kcompactd_do_work, proactive_compact_node, kcompactd).
  */
+
 import type { Job } from '../../lib/kthread.ts';
 import { GFP_KERNEL } from '../../mm/gfp.ts';
 import { as_kthread } from '../../mm/kthread.ts';
 import type { Machine, Pgdat } from '../../mm/mmzone.ts';
 import type { order_t } from '../../mm/page.ts';
+import { drain_all_pages } from '../../mm/page_alloc.ts';
 import {
   count_vm_event,
   count_vm_events,
@@ -36,7 +38,6 @@ import {
   defer_compaction,
 } from './compaction_hints.ts';
 import { MIGRATE_SYNC_LIGHT } from './migrate.ts';
-import { drain_all_pages } from './rmqueue.ts';
 
 /** How often it looks at the score (HPAGE_FRAG_CHECK_INTERVAL_MSEC). */
 const CHECK_INTERVAL_MS = 500;

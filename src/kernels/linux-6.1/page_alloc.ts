@@ -18,14 +18,11 @@ import {
   __GFP_REPEAT,
   __GFP_THISNODE,
   __GFP_WAIT,
-  allocflags_to_migratetype,
   MIGRATE_MOVABLE,
-  MIGRATE_UNMOVABLE,
 } from '../../mm/gfp.ts';
 import {
   gfp_zone,
   type Machine,
-  numa_node_id,
   PAGE_ALLOC_COSTLY_ORDER,
   page_zone,
   WMARK_HIGH,
@@ -34,6 +31,13 @@ import {
   type Zone,
 } from '../../mm/mmzone.ts';
 import type { nid_t, order_t, pfn_t } from '../../mm/page.ts';
+import {
+  drain_all_pages,
+  first_zones_zonelist,
+  gfp_migratetype,
+  node_zonelist,
+  prep_new_page,
+} from '../../mm/page_alloc.ts';
 import { PF_MEMALLOC } from '../../mm/reclaim_def.ts';
 import { zone_reclaimable_pages } from '../../mm/vmscan.ts';
 import {
@@ -61,8 +65,6 @@ import { kswapd_cond_resched, wake_all_kswapds, wakeup_kswapd } from './kswapd.t
 import { node_reclaim, node_reclaim_enabled } from './node_reclaim.ts';
 import { out_of_memory } from './oom_kill.ts';
 import {
-  drain_all_pages,
-  prep_new_page,
   reserve_highatomic_pageblock,
   rmqueue,
   unreserve_highatomic_pageblock,
@@ -94,14 +96,6 @@ export interface AllocContext {
   readonly preferred_zone: Zone;
   readonly highest_zoneidx: number;
   readonly migratetype: number;
-}
-
-/** The first zone of the list that a mask may use; undefined when there is none. */
-function first_zones_zonelist(zonelist: readonly Zone[], highest: number): Zone | undefined {
-  for (let i = 0; i < zonelist.length; i++) {
-    if (zonelist[i]!.zone_idx <= highest) return zonelist[i];
-  }
-  return undefined;
 }
 
 /**
@@ -450,9 +444,7 @@ export function __alloc_pages(
 ): pfn_t | -1 {
   if (order >= m.shape.max_order) return -1;
   const highest_zoneidx = gfp_zone(m.shape, gfp);
-  const migratetype = m.page_group_by_mobility_disabled
-    ? MIGRATE_UNMOVABLE
-    : allocflags_to_migratetype(gfp);
+  const migratetype = gfp_migratetype(m, gfp);
   const preferred_zone = first_zones_zonelist(zonelist, highest_zoneidx);
   if (preferred_zone === undefined) return -1;
   const ac: AllocContext = { zonelist, preferred_zone, highest_zoneidx, migratetype };
@@ -465,7 +457,5 @@ export function __alloc_pages(
 
 /** A block for a request of node `nid` (the current CPU's when negative) (gfp.h: alloc_pages_node). */
 export function alloc_pages(m: Machine, gfp: number, order: order_t, nid: nid_t = -1): pfn_t | -1 {
-  const node = m.nodes[nid < 0 ? numa_node_id(m) : nid]!;
-  const thisnode = m.shape.numa && (gfp & __GFP_THISNODE) !== 0;
-  return __alloc_pages(m, gfp, order, node.node_zonelists[thisnode ? 1 : 0]!);
+  return __alloc_pages(m, gfp, order, node_zonelist(m, gfp, nid));
 }

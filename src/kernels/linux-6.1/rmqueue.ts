@@ -8,6 +8,7 @@
  * smallest one instead. Recordings: debian-6.1/g1-buddy, g1-buddy-user (README, "Fallback").
  * Linux: mm/page_alloc.c, from __free_one_page to rmqueue.
  */
+
 import { BUG_ON } from '../../lib/bug.ts';
 import { list_add, list_add_tail, list_del, list_empty } from '../../lib/list.ts';
 import {
@@ -19,8 +20,6 @@ import {
   page_is_buddy,
 } from '../../mm/buddy.ts';
 import {
-  __GFP_COMP,
-  __GFP_ZERO,
   MIGRATE_ISOLATE,
   MIGRATE_MOVABLE,
   MIGRATE_PCPTYPES,
@@ -30,28 +29,15 @@ import {
 import {
   type CaptureControl,
   type Machine,
-  numa_node_id,
   PAGE_ALLOC_COSTLY_ORDER,
   type PerCpuPages,
   page_zone,
   WMARK_MIN,
   type Zone,
 } from '../../mm/mmzone.ts';
-import {
-  type Memmap,
-  type order_t,
-  PAGE_MAPPING_ANON,
-  type pfn_t,
-  put_page_testzero,
-} from '../../mm/page.ts';
-import {
-  PAGE_FLAGS_CHECK_AT_FREE,
-  PG_buddy,
-  PG_head,
-  PG_lru,
-  PG_mlocked,
-  PG_tail,
-} from '../../mm/page_flags.ts';
+import { type order_t, type pfn_t, put_page_testzero } from '../../mm/page.ts';
+import { free_pages_prepare, prep_new_page, zone_statistics } from '../../mm/page_alloc.ts';
+import { PG_buddy, PG_lru, PG_mlocked } from '../../mm/page_flags.ts';
 import {
   change_pageblock_range,
   get_pageblock_migratetype,
@@ -61,11 +47,6 @@ import {
   count_vm_events,
   NR_FREE_PAGES,
   NR_MLOCK,
-  NUMA_FOREIGN,
-  NUMA_HIT,
-  NUMA_LOCAL,
-  NUMA_MISS,
-  NUMA_OTHER,
   PGALLOC,
   PGFREE,
   UNEVICTABLE_PGCLEARED,
@@ -396,48 +377,17 @@ function free_pcppages_bulk(
   }
 }
 
-/** Takes a block out of service: checks and clears its state (page_alloc.c: free_pages_prepare). */
-function free_pages_prepare(m: Machine, pfn: pfn_t, order: order_t): void {
-  const p = m.memmap;
-  if (m.trace.mm_page_free_direct.enabled) m.trace.mm_page_free_direct.emit(pfn, order);
-  if ((p.flags[pfn]! & PG_mlocked) !== 0) {
-    p.flags[pfn]! &= ~PG_mlocked;
-    page_zone(m, pfn).vm_stat[NR_MLOCK]! -= 2 ** order;
-    count_vm_events(m, UNEVICTABLE_PGCLEARED, 2 ** order);
-  }
-  if ((p.flags[pfn]! & PG_head) !== 0) destroy_compound_page(p, pfn, order);
-  if ((p.mapping[pfn]! & PAGE_MAPPING_ANON) !== 0) p.mapping[pfn] = 0;
-  const end = pfn + 2 ** order;
-  for (let i = pfn; i < end; i++) {
-    BUG_ON((p.flags[i]! & PAGE_FLAGS_CHECK_AT_FREE) !== 0, 'free_page_is_bad: a bad page is freed');
-    BUG_ON(
-      p._count[i] !== 0 || p._mapcount[i] !== 0 || p.mapping[i] !== 0,
-      'free_page_is_bad: a page in use is freed',
-    );
-    p.flags[i] = 0;
-  }
-  p.private_[pfn] = 0;
-}
-
-export function prep_compound_page(p: Memmap, pfn: pfn_t, order: order_t): void {
-  p.flags[pfn]! |= PG_head;
-  p.private_[pfn + 1] = order;
-  for (let i = pfn + 1; i < pfn + 2 ** order; i++) {
-    p.flags[i]! |= PG_tail;
-    p.index[i] = pfn;
-  }
-}
-
-function destroy_compound_page(p: Memmap, pfn: pfn_t, order: order_t): void {
-  BUG_ON(p.private_[pfn + 1] !== order, 'destroy_compound_page: freed at another order');
-  p.flags[pfn]! &= ~PG_head;
-  p.private_[pfn + 1] = 0;
-  for (let i = pfn + 1; i < pfn + 2 ** order; i++) p.flags[i]! &= ~PG_tail;
+/** A page that is freed while mlocked gives its accounting back (page_alloc.c). */
+function free_mlocked_page(m: Machine, zone: Zone, pfn: pfn_t, order: order_t): void {
+  m.memmap.flags[pfn]! &= ~PG_mlocked;
+  zone.vm_stat[NR_MLOCK]! -= 2 ** order;
+  count_vm_events(m, UNEVICTABLE_PGCLEARED, 2 ** order);
 }
 
 /** Frees a block straight into the buddy lists (page_alloc.c: __free_pages_ok). */
 export function __free_pages_ok(m: Machine, pfn: pfn_t, order: order_t): void {
   const zone = page_zone(m, pfn);
+  if ((m.memmap.flags[pfn]! & PG_mlocked) !== 0) free_mlocked_page(m, zone, pfn, order);
   free_pages_prepare(m, pfn, order);
   m.vm_events[PGFREE]! += 2 ** order;
   __free_one_page(m, zone, pfn, order, get_pageblock_migratetype(m, zone, pfn));
@@ -470,6 +420,7 @@ function nr_pcp_free(pcp: PerCpuPages, high: number, free_high: boolean): number
 export function free_unref_page(m: Machine, pfn: pfn_t, order: order_t): void {
   const p = m.memmap;
   const zone = page_zone(m, pfn);
+  if ((m.memmap.flags[pfn]! & PG_mlocked) !== 0) free_mlocked_page(m, zone, pfn, order);
   free_pages_prepare(m, pfn, order);
   m.vm_events[PGFREE]! += 2 ** order;
   let migratetype = get_pageblock_migratetype(m, zone, pfn);
@@ -523,10 +474,6 @@ export function drain_local_pages(m: Machine, zone: Zone | null = null): void {
   else drain_pages(m, m.this_cpu);
 }
 
-export function drain_all_pages(m: Machine): void {
-  for (let cpu = 0; cpu < m.shape.nr_cpus; cpu++) drain_pages(m, cpu);
-}
-
 /**
  * Takes a whole free block out for compaction, without a reference yet. Refused (0) when the zone
  * would fall to min + the block (recorded: "free scanner" in the README). A block of at least half a
@@ -549,36 +496,6 @@ export function __isolate_free_page(m: Machine, zone: Zone, pfn: pfn_t, order: o
     }
   }
   return 2 ** order;
-}
-
-/** Checks and readies a block that is being handed out (page_alloc.c: prep_new_page). */
-export function prep_new_page(m: Machine, pfn: pfn_t, order: order_t, gfp: number): void {
-  const p = m.memmap;
-  const end = pfn + 2 ** order;
-  for (let i = pfn; i < end; i++) {
-    BUG_ON(
-      p._count[i] !== 0 || p._mapcount[i] !== 0 || p.mapping[i] !== 0 || p.flags[i] !== 0,
-      'prep_new_page: a bad page is on the free lists',
-    );
-  }
-  p.private_[pfn] = 0;
-  p._count[pfn] = 1;
-  if ((gfp & __GFP_ZERO) !== 0) {
-    for (let i = pfn; i < end; i++) m.contents.zero_page(i);
-  }
-  if (order > 0 && (gfp & __GFP_COMP) !== 0) prep_compound_page(p, pfn, order);
-}
-
-/** page_alloc.c: zone_statistics. */
-function zone_statistics(m: Machine, preferred_zone: Zone, zone: Zone): void {
-  if (zone.nid === preferred_zone.nid) {
-    zone.vm_stat[NUMA_HIT]!++;
-  } else {
-    zone.vm_stat[NUMA_MISS]!++;
-    preferred_zone.vm_stat[NUMA_FOREIGN]!++;
-  }
-  if (zone.nid === numa_node_id(m)) zone.vm_stat[NUMA_LOCAL]!++;
-  else zone.vm_stat[NUMA_OTHER]!++;
 }
 
 /** From this CPU's list, refilled when it is empty; -1 when that fails (page_alloc.c). */
