@@ -3,6 +3,7 @@
  *
  * Linux: mm/swapfile.c (proc_swaps_operations).
  */
+import { pages_kb } from '../../fs/proc/meminfo.ts';
 import { type MiscFormat, misc_files } from '../../fs/proc/misc.ts';
 import { proc_page_files } from '../../fs/proc/page.ts';
 import { ksm_files } from '../../fs/sysfs/ksm.ts';
@@ -13,7 +14,7 @@ import type { SeqFile } from '../../lib/seq_file.ts';
 import type { Machine } from '../../mm/mmzone.ts';
 import { hugepage_files } from './hugetlb_files.ts';
 import { iomem_files } from './iomem.ts';
-import { meminfo_files, pages_kb } from './meminfo.ts';
+import { meminfo_files } from './meminfo.ts';
 import { node_files } from './node.ts';
 import { ipc_sysctl_files, sysctl_files } from './sysctl.ts';
 import { trace_2_6_35 } from './trace_events.ts';

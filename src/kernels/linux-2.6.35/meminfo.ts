@@ -6,30 +6,30 @@
  * swap are modelled, the rest of VmallocUsed and VmallocChunk is that of the recorded idle machines;
  * DirectMap is computed from the layout, since no kernel splits its mappings here.
  */
+import {
+  commit_limit,
+  huge_page_lines,
+  kb_line,
+  lru_lines,
+  nr_blockdev_pages,
+  pages_kb,
+} from '../../fs/proc/meminfo.ts';
 import type { FileRow } from '../../lib/file_row.ts';
 import type { SeqFile } from '../../lib/seq_file.ts';
-import { def_blk_aops } from '../../mm/buffer.ts';
-import { default_hstate, hugetlb_total_pages } from '../../mm/hugetlb_def.ts';
 import type { Machine, Zone } from '../../mm/mmzone.ts';
 import {
   global_page_state,
-  NR_ACTIVE_ANON,
-  NR_ACTIVE_FILE,
   NR_ANON_PAGES,
   NR_BOUNCE,
   NR_FILE_DIRTY,
   NR_FILE_MAPPED,
   NR_FILE_PAGES,
   NR_FREE_PAGES,
-  NR_INACTIVE_ANON,
-  NR_INACTIVE_FILE,
   NR_KERNEL_STACK,
-  NR_MLOCK,
   NR_PAGETABLE,
   NR_SHMEM,
   NR_SLAB_RECLAIMABLE,
   NR_SLAB_UNRECLAIMABLE,
-  NR_UNEVICTABLE,
   NR_UNSTABLE_NFS,
   NR_WRITEBACK,
   NR_WRITEBACK_TEMP,
@@ -37,34 +37,9 @@ import {
 } from '../../mm/vmstat.ts';
 import { large_system_hash_bytes } from './watermark.ts';
 
-/** Label, colon and blanks are this wide; the number follows in 8 columns. */
-const LABEL_WIDTH = 16;
-
 /** KiB of a kernel stack (THREAD_SIZE). */
 export function thread_size_kb(m: Machine): number {
   return m.shape.machine === 'ppc64' ? 16 : 8;
-}
-
-/** What `pages` pages are in KiB. */
-export function pages_kb(m: Machine, pages: number): number {
-  return pages * 2 ** (m.shape.page_shift - 10);
-}
-
-/** One line: `{label:}{value:>8} kB`. */
-export function kb_line(seq: SeqFile, label: string, kb: number): void {
-  seq
-    .put_left(label + ':', LABEL_WIDTH)
-    .put_dec(kb, 8)
-    .puts(' kB\n');
-}
-
-/** Pages in the page cache of block devices: metadata of file systems (fs/block_dev.c). */
-function nr_blockdev_pages(m: Machine): number {
-  let pages = 0;
-  for (const mapping of m.mappings.all()) {
-    if (mapping.a_ops === def_blk_aops) pages += mapping.nrpages;
-  }
-  return pages;
 }
 
 /** Frames of RAM in a zone: present_pages and what its memmap took (page_alloc.c). */
@@ -154,24 +129,16 @@ export function meminfo_show(seq: SeqFile, m: Machine): void {
   const buffers = nr_blockdev_pages(m);
   const swap_cache = m.swapper_space.nrpages;
   const cached = Math.max(0, global_page_state(m, NR_FILE_PAGES) - swap_cache - buffers);
-  const active_anon = state(NR_ACTIVE_ANON);
-  const inactive_anon = state(NR_INACTIVE_ANON);
-  const active_file = state(NR_ACTIVE_FILE);
-  const inactive_file = state(NR_INACTIVE_FILE);
 
   kb_line(seq, 'MemTotal', pages_kb(m, m.totalram_pages));
   kb_line(seq, 'MemFree', pages_kb(m, free));
   kb_line(seq, 'Buffers', pages_kb(m, buffers));
   kb_line(seq, 'Cached', pages_kb(m, cached));
   kb_line(seq, 'SwapCached', pages_kb(m, swap_cache));
-  kb_line(seq, 'Active', active_anon + active_file);
-  kb_line(seq, 'Inactive', inactive_anon + inactive_file);
-  kb_line(seq, 'Active(anon)', active_anon);
-  kb_line(seq, 'Inactive(anon)', inactive_anon);
-  kb_line(seq, 'Active(file)', active_file);
-  kb_line(seq, 'Inactive(file)', inactive_file);
-  kb_line(seq, 'Unevictable', state(NR_UNEVICTABLE));
-  kb_line(seq, 'Mlocked', state(NR_MLOCK));
+  lru_lines(
+    (label, pages) => kb_line(seq, label, pages_kb(m, pages)),
+    (item) => global_page_state(m, item),
+  );
   if (m.shape.ZONE_HIGHMEM >= 0) {
     const high = high_memory(m);
     kb_line(seq, 'HighTotal', pages_kb(m, high.total));
@@ -194,25 +161,10 @@ export function meminfo_show(seq: SeqFile, m: Machine): void {
   kb_line(seq, 'NFS_Unstable', state(NR_UNSTABLE_NFS));
   kb_line(seq, 'Bounce', state(NR_BOUNCE));
   kb_line(seq, 'WritebackTmp', state(NR_WRITEBACK_TEMP));
-  const ratio = m.sysctl['overcommit_ratio'] ?? 50;
-  const pages = m.totalram_pages - hugetlb_total_pages(m);
-  const limit = Math.floor((pages * ratio) / 100) + m.total_swap_pages;
-  kb_line(seq, 'CommitLimit', pages_kb(m, limit));
+  kb_line(seq, 'CommitLimit', pages_kb(m, commit_limit(m)));
   kb_line(seq, 'Committed_AS', pages_kb(m, m.vm_committed_as));
   vmalloc_lines(seq, m);
-  const h = default_hstate(m);
-  const huge: Record<string, number> = {
-    Total: h?.nr_huge_pages ?? 0,
-    Free: h?.free_huge_pages ?? 0,
-    Rsvd: h?.resv_huge_pages ?? 0,
-    Surp: h?.surplus_huge_pages ?? 0,
-  };
-  for (const name of ['Total', 'Free', 'Rsvd', 'Surp']) {
-    seq
-      .put_left('HugePages_' + name + ':', 19)
-      .put_dec(huge[name]!, 5)
-      .puts('\n');
-  }
+  huge_page_lines(seq, m);
   kb_line(seq, 'Hugepagesize', huge_page_kb(m));
   if (m.shape.machine !== 'ppc64') direct_map(seq, m);
 }

@@ -3,6 +3,7 @@
  *
  * Linux: mm/swapfile.c (proc_swaps_operations).
  */
+import { pages_kb } from '../../fs/proc/meminfo.ts';
 import { type MiscFormat, misc_files } from '../../fs/proc/misc.ts';
 import { proc_page_files } from '../../fs/proc/page.ts';
 import { trace_files } from '../../fs/tracefs/trace_files.ts';
@@ -12,7 +13,7 @@ import type { Machine } from '../../mm/mmzone.ts';
 import { transparent_hugepage_files } from './huge_memory_files.ts';
 import { hugepage_files, node_hugepage_files } from './hugetlb_files.ts';
 import { ksm_files_6_1 } from './ksm.ts';
-import { meminfo_files, pages_kb } from './meminfo.ts';
+import { meminfo_files } from './meminfo.ts';
 import { node_files } from './node.ts';
 import { ipc_sysctl_files, sysctl_files } from './sysctl.ts';
 import { trace_6_1 } from './trace_events.ts';

@@ -6,14 +6,20 @@
  * Linux: fs/proc/meminfo.c, mm/page_alloc.c (si_mem_available). Differs: vmalloc space and per-CPU
  * memory are not modelled: as recorded on an idle machine; so is what of the direct mapping is split.
  */
+import {
+  commit_limit,
+  huge_page_lines,
+  kb_line,
+  lru_lines,
+  nr_blockdev_pages,
+  pages_kb,
+} from '../../fs/proc/meminfo.ts';
 import type { FileRow } from '../../lib/file_row.ts';
 import type { SeqFile } from '../../lib/seq_file.ts';
-import { def_blk_aops } from '../../mm/buffer.ts';
-import { default_hstate, hugetlb_total_pages } from '../../mm/hugetlb_def.ts';
+import { hugetlb_total_pages } from '../../mm/hugetlb_def.ts';
 import { type Machine, WMARK_LOW } from '../../mm/mmzone.ts';
 import {
   global_page_state,
-  NR_ACTIVE_ANON,
   NR_ACTIVE_FILE,
   NR_ANON_PAGES,
   NR_ANON_THPS,
@@ -22,49 +28,23 @@ import {
   NR_FILE_MAPPED,
   NR_FILE_PAGES,
   NR_FREE_PAGES,
-  NR_INACTIVE_ANON,
   NR_INACTIVE_FILE,
   NR_KERNEL_STACK,
-  NR_MLOCK,
   NR_PAGETABLE,
   NR_SHMEM,
   NR_SLAB_RECLAIMABLE,
   NR_SLAB_UNRECLAIMABLE,
-  NR_UNEVICTABLE,
   NR_WRITEBACK,
   NR_WRITEBACK_TEMP,
 } from '../../mm/vmstat.ts';
 import { THREAD_SIZE_KB } from './vmstat.ts';
 import { wmark_pages } from './watermark.ts';
 
-/** Label, colon and blanks are this wide; the number follows in 8 columns. */
-const LABEL_WIDTH = 16;
-
 /** KiB as recorded: see the head of this file. */
 const VMALLOC_TOTAL_KB = 13743895347199;
 const VMALLOC_USED_KB = 12540;
 const PERCPU_KB = 260;
 const DIRECT_MAP_4K_KB = 32640;
-
-/** What `pages` pages are in KiB. */
-export function pages_kb(m: Machine, pages: number): number {
-  return pages * 2 ** (m.shape.page_shift - 10);
-}
-
-/** One line: `{label:}{value:>8} kB`. */
-export function kb_line(seq: SeqFile, label: string, kb: number): void {
-  seq.put_left(label + ':', LABEL_WIDTH);
-  seq.put_dec(kb, 8).puts(' kB\n');
-}
-
-/** Pages in the page cache of block devices: metadata of file systems (block/bdev.c). */
-function nr_blockdev_pages(m: Machine): number {
-  let pages = 0;
-  for (const mapping of m.mappings.all()) {
-    if (mapping.a_ops === def_blk_aops) pages += mapping.nrpages;
-  }
-  return pages;
-}
 
 /**
  * Pages that can be had without swapping: free ones beyond the reserves, and what of page cache and
@@ -106,14 +86,7 @@ export function meminfo_show(seq: SeqFile, m: Machine): void {
   kb('Buffers', buffers);
   kb('Cached', Math.max(0, pages(NR_FILE_PAGES) - swap_cache - buffers));
   kb('SwapCached', swap_cache);
-  kb('Active', pages(NR_ACTIVE_ANON) + pages(NR_ACTIVE_FILE));
-  kb('Inactive', pages(NR_INACTIVE_ANON) + pages(NR_INACTIVE_FILE));
-  kb('Active(anon)', pages(NR_ACTIVE_ANON));
-  kb('Inactive(anon)', pages(NR_INACTIVE_ANON));
-  kb('Active(file)', pages(NR_ACTIVE_FILE));
-  kb('Inactive(file)', pages(NR_INACTIVE_FILE));
-  kb('Unevictable', pages(NR_UNEVICTABLE));
-  kb('Mlocked', pages(NR_MLOCK));
+  lru_lines(kb, pages);
   kb('SwapTotal', m.total_swap_pages);
   kb('SwapFree', m.nr_swap_pages);
   kb('Zswap', 0);
@@ -133,9 +106,7 @@ export function meminfo_show(seq: SeqFile, m: Machine): void {
   kb('NFS_Unstable', 0);
   kb('Bounce', pages(NR_BOUNCE));
   kb('WritebackTmp', pages(NR_WRITEBACK_TEMP));
-  const ratio = m.sysctl['overcommit_ratio'] ?? 50;
-  const share = Math.floor(((m.totalram_pages - hugetlb_total_pages(m)) * ratio) / 100);
-  kb('CommitLimit', share + m.total_swap_pages);
+  kb('CommitLimit', commit_limit(m));
   kb('Committed_AS', m.vm_committed_as);
   kb_line(seq, 'VmallocTotal', VMALLOC_TOTAL_KB);
   kb_line(seq, 'VmallocUsed', VMALLOC_USED_KB);
@@ -147,14 +118,7 @@ export function meminfo_show(seq: SeqFile, m: Machine): void {
   kb('ShmemPmdMapped', 0);
   kb('FileHugePages', 0);
   kb('FilePmdMapped', 0);
-  const h = default_hstate(m);
-  const huge: readonly (readonly [string, number])[] = [
-    ['HugePages_Total:', h?.nr_huge_pages ?? 0],
-    ['HugePages_Free:', h?.free_huge_pages ?? 0],
-    ['HugePages_Rsvd:', h?.resv_huge_pages ?? 0],
-    ['HugePages_Surp:', h?.surplus_huge_pages ?? 0],
-  ];
-  for (const [label, nr] of huge) seq.put_left(label, 19).put_dec(nr, 5).puts('\n');
+  huge_page_lines(seq, m);
   kb('Hugepagesize', 2 ** m.shape.pageblock_order);
   kb('Hugetlb', hugetlb_total_pages(m));
   direct_map(seq, m);
