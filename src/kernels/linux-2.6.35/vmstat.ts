@@ -5,21 +5,24 @@
  * Linux: mm/vmstat.c (v2.6.35). Differs: printed counters are exact; only tests of watermarks see
  * the number of free pages as far as CPUs have told it. A counter is never seen negative.
  */
-import type { FileRow } from '../../lib/file_row.ts';
-import { list_empty } from '../../lib/list.ts';
-import { type SeqFile, thousandths } from '../../lib/seq_file.ts';
-import { free_list_head } from '../../mm/buddy.ts';
-import { MIGRATE_TYPES } from '../../mm/gfp.ts';
 import {
-  type Machine,
-  pfn_valid,
-  WMARK_HIGH,
-  WMARK_LOW,
-  WMARK_MIN,
-  type Zone,
-  zone_end_pfn,
-} from '../../mm/mmzone.ts';
-import { get_pageblock_migratetype } from '../../mm/pageblock.ts';
+  buddyinfo_show,
+  index_show,
+  type PagetypeFormat,
+  pageset_lines,
+  pagetypeinfo_show,
+  zone_head,
+} from '../../fs/proc/vmstat.ts';
+import type { FileRow } from '../../lib/file_row.ts';
+import type { SeqFile } from '../../lib/seq_file.ts';
+import {
+  MIGRATE_ISOLATE,
+  MIGRATE_MOVABLE,
+  MIGRATE_RECLAIMABLE,
+  MIGRATE_RESERVE,
+  MIGRATE_UNMOVABLE,
+} from '../../mm/gfp.ts';
+import { type Machine, WMARK_HIGH, WMARK_LOW, WMARK_MIN } from '../../mm/mmzone.ts';
 import {
   __fragmentation_index,
   ALLOCSTALL,
@@ -29,8 +32,6 @@ import {
   COMPACTPAGES,
   COMPACTSTALL,
   COMPACTSUCCESS,
-  type ContigPageInfo,
-  fill_contig_page_info,
   global_page_state,
   HTLB_BUDDY_PGALLOC,
   HTLB_BUDDY_PGALLOC_FAIL,
@@ -73,7 +74,17 @@ import {
 } from '../../mm/vmstat.ts';
 import { calculate_threshold } from './watermark.ts';
 
-const MIGRATETYPE_NAMES = ['Unmovable', 'Reclaimable', 'Movable', 'Reserve', 'Isolate'];
+const PAGETYPES: PagetypeFormat = {
+  names: ['Unmovable', 'Reclaimable', 'Movable', 'Reserve', 'Isolate'],
+  types: [
+    MIGRATE_UNMOVABLE,
+    MIGRATE_RECLAIMABLE,
+    MIGRATE_MOVABLE,
+    MIGRATE_RESERVE,
+    MIGRATE_ISOLATE,
+  ],
+  max_counted: Number.POSITIVE_INFINITY,
+};
 
 /** Names of the zone counters by index (enum zone_stat_item); the last six are NUMA's. */
 export const ZONE_STAT_NAMES = [
@@ -166,75 +177,10 @@ function nr_zone_stats(m: Machine): number {
   return m.shape.numa ? ZONE_STAT_NAMES.length : NUMA_HIT;
 }
 
-function zone_head(seq: SeqFile, zone: Zone): SeqFile {
-  return seq.puts('Node ').put_dec(zone.nid).puts(', zone ').put_str(zone.name, 8);
-}
-
-/** vmstat.c: frag_show_print. */
-export function buddyinfo_show(seq: SeqFile, m: Machine): void {
-  for (const zone of m.populated_zones) {
-    zone_head(seq, zone).puts(' ');
-    for (let order = 0; order < zone.nr_free.length; order++) {
-      seq.put_dec(zone.nr_free[order]!, 6).puts(' ');
-    }
-    seq.puts('\n');
-  }
-}
-
-function list_length(m: Machine, head: number): number {
-  const { next } = m.memmap;
-  if (list_empty(m.memmap, head)) return 0;
-  let n = 0;
-  for (let x = next[head]!; x !== head; x = next[x]!) n++;
-  return n;
-}
-
-/** vmstat.c: pagetypeinfo_show. Walks every free list: what it prints are the lists themselves. */
-export function pagetypeinfo_show(seq: SeqFile, m: Machine): void {
-  const { max_order, pageblock_order } = m.shape;
-  for (const node of m.nodes) {
-    if (node.zones.length === 0) continue;
-    seq.puts('Page block order: ').put_dec(pageblock_order).puts('\n');
-    seq
-      .puts('Pages per block:  ')
-      .put_dec(2 ** pageblock_order)
-      .puts('\n\n');
-    seq.put_left('Free pages count per migrate type at order', 43).puts(' ');
-    for (let order = 0; order < max_order; order++) seq.put_dec(order, 6).puts(' ');
-    seq.puts('\n');
-    for (const zone of node.zones) {
-      for (let type = 0; type < MIGRATE_TYPES; type++) {
-        seq.puts('Node ').put_dec(zone.nid, 4).puts(', zone ').put_str(zone.name, 8);
-        seq.puts(', type ').put_str(MIGRATETYPE_NAMES[type]!, 12).puts(' ');
-        for (let order = 0; order < max_order; order++) {
-          seq.put_dec(list_length(m, free_list_head(zone, order, type)), 6).puts(' ');
-        }
-        seq.puts('\n');
-      }
-    }
-    seq.puts('\n').put_left('Number of blocks type ', 23);
-    for (const name of MIGRATETYPE_NAMES) seq.put_str(name, 12).puts(' ');
-    seq.puts('\n');
-    for (const zone of node.zones) pageblock_counts(seq, m, zone);
-  }
-}
-
-/** vmstat.c: pagetypeinfo_showblockcount_print. Blocks are counted by steps from the zone's start. */
-function pageblock_counts(seq: SeqFile, m: Machine, zone: Zone): void {
-  const counts = new Int32Array(MIGRATE_TYPES);
-  const end = zone_end_pfn(zone);
-  for (let pfn = zone.zone_start_pfn; pfn < end; pfn += 2 ** m.shape.pageblock_order) {
-    if (pfn_valid(m, pfn)) counts[get_pageblock_migratetype(m, zone, pfn)]!++;
-  }
-  zone_head(seq, zone).puts(' ');
-  for (let type = 0; type < MIGRATE_TYPES; type++) seq.put_dec(counts[type]!, 12).puts(' ');
-  seq.puts('\n');
-}
-
 /** vmstat.c: zoneinfo_show_print. */
 export function zoneinfo_show(seq: SeqFile, m: Machine): void {
   for (const zone of m.populated_zones) {
-    zone_head(seq, zone);
+    zone_head(seq, zone.nid, zone.name);
     seq.puts('\n  pages free     ').put_dec(zone_page_state(zone, NR_FREE_PAGES));
     seq.puts('\n        min      ').put_dec(zone.watermark[WMARK_MIN]!);
     seq.puts('\n        low      ').put_dec(zone.watermark[WMARK_LOW]!);
@@ -250,15 +196,8 @@ export function zoneinfo_show(seq: SeqFile, m: Machine): void {
     for (let i = 1; i < zone.lowmem_reserve.length; i++) {
       seq.puts(', ').put_dec(zone.lowmem_reserve[i]!);
     }
-    seq.puts(')\n  pagesets');
-    for (let cpu = 0; cpu < zone.pageset.length; cpu++) {
-      const pcp = zone.pageset[cpu]!;
-      seq.puts('\n    cpu: ').put_dec(cpu);
-      seq.puts('\n              count: ').put_dec(pcp.count);
-      seq.puts('\n              high:  ').put_dec(pcp.high);
-      seq.puts('\n              batch: ').put_dec(pcp.batch);
-      seq.puts('\n  vm stats threshold: ').put_dec(calculate_threshold(m, zone));
-    }
+    seq.puts(')');
+    pageset_lines(seq, zone, calculate_threshold(m, zone));
     seq.puts('\n  all_unreclaimable: ').put_dec(zone.all_unreclaimable);
     seq.puts('\n  prev_priority:     ').put_dec(zone.prev_priority);
     seq.puts('\n  start_pfn:         ').put_dec(zone.zone_start_pfn);
@@ -292,31 +231,6 @@ export function vmstat_show(seq: SeqFile, m: Machine): void {
   }
 }
 
-function index_show(
-  seq: SeqFile,
-  m: Machine,
-  index: (order: number, info: ContigPageInfo) => number,
-): void {
-  for (const zone of m.populated_zones) {
-    zone_head(seq, zone).puts(' ');
-    for (let order = 0; order < m.shape.max_order; order++) {
-      const info = fill_contig_page_info(zone.nr_free, order);
-      seq.puts(thousandths(index(order, info))).puts(' ');
-    }
-    seq.puts('\n');
-  }
-}
-
-/** vmstat.c: unusable_show_print. */
-export function unusable_show(seq: SeqFile, m: Machine): void {
-  index_show(seq, m, unusable_free_index);
-}
-
-/** vmstat.c: extfrag_show_print. */
-export function extfrag_show(seq: SeqFile, m: Machine): void {
-  index_show(seq, m, __fragmentation_index);
-}
-
 export const vmstat_files: readonly FileRow<Machine>[] = [
   {
     path: '/proc/buddyinfo',
@@ -327,7 +241,7 @@ export const vmstat_files: readonly FileRow<Machine>[] = [
   {
     path: '/proc/pagetypeinfo',
     mode: 0o444,
-    show: pagetypeinfo_show,
+    show: (seq, m) => pagetypeinfo_show(seq, m, PAGETYPES),
     doc: 'free blocks of each order and mobility type; page blocks of each type',
   },
   {
@@ -345,14 +259,14 @@ export const vmstat_files: readonly FileRow<Machine>[] = [
   {
     path: '/sys/kernel/debug/extfrag/unusable_index',
     mode: 0o444,
-    show: unusable_show,
+    show: (seq, m) => index_show(seq, m, unusable_free_index),
     when: (m) => m.shape.compaction,
     doc: 'share of free memory that a request of each order cannot use',
   },
   {
     path: '/sys/kernel/debug/extfrag/extfrag_index',
     mode: 0o444,
-    show: extfrag_show,
+    show: (seq, m) => index_show(seq, m, __fragmentation_index),
     when: (m) => m.shape.compaction,
     doc: 'why a request of each order would fail: 0 lack of memory, 1 fragmentation, -1 it would not',
   },

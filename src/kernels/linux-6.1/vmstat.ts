@@ -8,24 +8,26 @@
  * effect. What this kernel does not have yet (NUMA balancing, workingset detection, zswap, ...)
  * counts 0, as on an idle machine.
  */
+import {
+  buddyinfo_show,
+  index_show,
+  type PagetypeFormat,
+  pageset_lines,
+  pagetypeinfo_show,
+  zone_head,
+} from '../../fs/proc/vmstat.ts';
 import type { FileRow } from '../../lib/file_row.ts';
-import { list_empty } from '../../lib/list.ts';
-import { type SeqFile, thousandths } from '../../lib/seq_file.ts';
-import { free_list_head } from '../../mm/buddy.ts';
-import { MIGRATE_TYPES } from '../../mm/gfp.ts';
+import type { SeqFile } from '../../lib/seq_file.ts';
 import { HPAGE_PMD_NR } from '../../mm/huge_memory.ts';
 import {
   type Machine,
   type Pgdat,
-  pfn_valid,
   WMARK_HIGH,
   WMARK_LOW,
   WMARK_MIN,
   type Zone,
-  zone_end_pfn,
 } from '../../mm/mmzone.ts';
 import type { nid_t } from '../../mm/page.ts';
-import { get_pageblock_migratetype } from '../../mm/pageblock.ts';
 import {
   __fragmentation_index,
   ALLOCSTALL_ZONE,
@@ -36,10 +38,8 @@ import {
   COMPACTSTALL,
   COMPACTSUCCESS,
   COW_KSM,
-  type ContigPageInfo,
   DROP_PAGECACHE,
   DROP_SLAB,
-  fill_contig_page_info,
   global_page_state,
   HTLB_BUDDY_PGALLOC,
   HTLB_BUDDY_PGALLOC_FAIL,
@@ -131,7 +131,12 @@ import { MAX_RECLAIM_RETRIES } from './kswapd.ts';
 import { wmark_pages } from './watermark.ts';
 
 /** In order of 6.1's numbers. */
-const MIGRATETYPE_NAMES = ['Unmovable', 'Movable', 'Reclaimable', 'HighAtomic', 'Isolate'];
+const PAGETYPES: PagetypeFormat = {
+  names: ['Unmovable', 'Movable', 'Reclaimable', 'HighAtomic', 'Isolate'],
+  types: migratetype_of_nr,
+  // Then it gives up: it holds the zone's lock meanwhile.
+  max_counted: 100000,
+};
 
 /** A counter that is always 0. */
 const NONE = -1;
@@ -340,76 +345,6 @@ function node_stat(m: Machine, nid: nid_t, item: number): number {
   return item === NR_KERNEL_STACK ? value * THREAD_SIZE_KB : value;
 }
 
-function zone_head(seq: SeqFile, nid: nid_t, name: string): SeqFile {
-  return seq.puts('Node ').put_dec(nid).puts(', zone ').put_str(name, 8);
-}
-
-/** vmstat.c: frag_show_print. */
-export function buddyinfo_show(seq: SeqFile, m: Machine): void {
-  for (const zone of m.populated_zones) {
-    zone_head(seq, zone.nid, zone.name).puts(' ');
-    for (let order = 0; order < zone.nr_free.length; order++) {
-      seq.put_dec(zone.nr_free[order]!, 6).puts(' ');
-    }
-    seq.puts('\n');
-  }
-}
-
-/** Entries that pagetypeinfo counts before it gives up: it holds the zone's lock meanwhile. */
-const MAX_COUNTED = 100000;
-
-function list_length(m: Machine, head: number): number {
-  const { next } = m.memmap;
-  if (list_empty(m.memmap, head)) return 0;
-  let n = 0;
-  for (let x = next[head]!; x !== head && n < MAX_COUNTED; x = next[x]!) n++;
-  return n;
-}
-
-/** vmstat.c: pagetypeinfo_show. */
-export function pagetypeinfo_show(seq: SeqFile, m: Machine): void {
-  const { max_order, pageblock_order } = m.shape;
-  for (const node of m.nodes) {
-    if (node.zones.length === 0) continue;
-    seq.puts('Page block order: ').put_dec(pageblock_order).puts('\n');
-    seq.puts('Pages per block:  ');
-    seq.put_dec(2 ** pageblock_order).puts('\n\n');
-    seq.put_left('Free pages count per migrate type at order', 43).puts(' ');
-    for (let order = 0; order < max_order; order++) seq.put_dec(order, 6).puts(' ');
-    seq.puts('\n');
-    for (const zone of node.zones) {
-      for (let nr = 0; nr < MIGRATE_TYPES; nr++) {
-        seq.puts('Node ').put_dec(zone.nid, 4).puts(', zone ').put_str(zone.name, 8);
-        seq.puts(', type ').put_str(MIGRATETYPE_NAMES[nr]!, 12).puts(' ');
-        for (let order = 0; order < max_order; order++) {
-          const length = list_length(m, free_list_head(zone, order, migratetype_of_nr[nr]!));
-          if (length >= MAX_COUNTED) seq.puts('>');
-          seq.put_dec(length, 6).puts(' ');
-        }
-        seq.puts('\n');
-      }
-    }
-    seq.puts('\n').put_left('Number of blocks type ', 23);
-    for (const name of MIGRATETYPE_NAMES) seq.put_str(name, 12).puts(' ');
-    seq.puts('\n');
-    for (const zone of node.zones) pageblock_counts(seq, m, zone);
-  }
-}
-
-/** vmstat.c: pagetypeinfo_showblockcount_print. */
-function pageblock_counts(seq: SeqFile, m: Machine, zone: Zone): void {
-  const counts = new Int32Array(MIGRATE_TYPES);
-  const end = zone_end_pfn(zone);
-  for (let pfn = zone.zone_start_pfn; pfn < end; pfn += 2 ** m.shape.pageblock_order) {
-    if (pfn_valid(m, pfn)) counts[get_pageblock_migratetype(m, zone, pfn)]!++;
-  }
-  zone_head(seq, zone.nid, zone.name).puts(' ');
-  for (let nr = 0; nr < MIGRATE_TYPES; nr++) {
-    seq.put_dec(counts[migratetype_of_nr[nr]!]!, 12).puts(' ');
-  }
-  seq.puts('\n');
-}
-
 /** The position of the highest set bit, counted from 1; 0 for 0 (fls). */
 function fls(x: number): number {
   return 32 - Math.clz32(x);
@@ -467,15 +402,7 @@ function zoneinfo_zone(seq: SeqFile, m: Machine, node: Pgdat, zone_idx: number):
       seq.put_dec(zone_page_state(zone, NUMA_HIT + i));
     }
   }
-  seq.puts('\n  pagesets');
-  for (let cpu = 0; cpu < zone.pageset.length; cpu++) {
-    const pcp = zone.pageset[cpu]!;
-    seq.puts('\n    cpu: ').put_dec(cpu);
-    seq.puts('\n              count: ').put_dec(pcp.count);
-    seq.puts('\n              high:  ').put_dec(pcp.high);
-    seq.puts('\n              batch: ').put_dec(pcp.batch);
-    seq.puts('\n  vm stats threshold: ').put_dec(calculate_threshold(m, zone));
-  }
+  pageset_lines(seq, zone, calculate_threshold(m, zone));
   const unreclaimable = node.kswapd_failures >= MAX_RECLAIM_RETRIES ? 1 : 0;
   seq.puts('\n  node_unreclaimable:  ').put_dec(unreclaimable);
   seq.puts('\n  start_pfn:           ').put_dec(zone.zone_start_pfn).puts('\n');
@@ -576,31 +503,6 @@ export function vmstat_show(seq: SeqFile, m: Machine): void {
   line(seq, 'nr_unstable', 0);
 }
 
-/** One row of an index file: a value for each order. */
-function index_rows(
-  seq: SeqFile,
-  m: Machine,
-  width: number,
-  index: (order: number, info: ContigPageInfo) => number,
-): void {
-  for (const zone of m.populated_zones) {
-    zone_head(seq, zone.nid, zone.name).puts(' ');
-    for (let order = 0; order < m.shape.max_order; order++) {
-      const value = index(order, fill_contig_page_info(zone.nr_free, order));
-      seq.puts(thousandths(value, width)).puts(' ');
-    }
-    seq.puts('\n');
-  }
-}
-
-export function unusable_index_show(seq: SeqFile, m: Machine): void {
-  index_rows(seq, m, 0, unusable_free_index);
-}
-
-export function extfrag_index_show(seq: SeqFile, m: Machine): void {
-  index_rows(seq, m, 2, __fragmentation_index);
-}
-
 export const vmstat_files: readonly FileRow<Machine>[] = [
   {
     path: '/proc/buddyinfo',
@@ -611,7 +513,7 @@ export const vmstat_files: readonly FileRow<Machine>[] = [
   {
     path: '/proc/pagetypeinfo',
     mode: 0o400,
-    show: pagetypeinfo_show,
+    show: (seq, m) => pagetypeinfo_show(seq, m, PAGETYPES),
     doc: 'free blocks by order and migrate type, and how many pageblocks each type has',
   },
   {
@@ -629,14 +531,14 @@ export const vmstat_files: readonly FileRow<Machine>[] = [
   {
     path: '/sys/kernel/debug/extfrag/unusable_index',
     mode: 0o444,
-    show: unusable_index_show,
+    show: (seq, m) => index_show(seq, m, unusable_free_index),
     when: (m) => m.shape.compaction,
     doc: 'share of free memory that a block of each order cannot use',
   },
   {
     path: '/sys/kernel/debug/extfrag/extfrag_index',
     mode: 0o444,
-    show: extfrag_index_show,
+    show: (seq, m) => index_show(seq, m, __fragmentation_index, 2),
     when: (m) => m.shape.compaction,
     doc: 'why a block of each order fails: towards 0 too little memory, towards 1 fragmentation',
   },
