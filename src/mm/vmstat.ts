@@ -6,6 +6,7 @@
  * counters they have and print, never in what one of these counts.
  * Linux: include/linux/mmzone.h (enum zone_stat_item), include/linux/vmstat.h, mm/vmstat.c.
  */
+import { fls } from '../lib/math.ts';
 import type { Machine, Zone } from './mmzone.ts';
 
 // enum zone_stat_item, in the order of 2.6.35.
@@ -207,4 +208,10 @@ export function unusable_free_index(order: number, info: ContigPageInfo): number
   if (info.free_pages === 0) return 1000;
   const unusable = info.free_pages - info.free_blocks_suitable * 2 ** order;
   return Math.floor((unusable * 1000) / info.free_pages);
+}
+
+/** How far a CPU's share of a counter may drift (vmstat.c: calculate_threshold, later calculate_normal_threshold). */
+export function calculate_threshold(m: Machine, zone: Zone): number {
+  const mem = Math.floor(zone.present_pages / 2 ** (27 - m.shape.page_shift));
+  return Math.min(125, 2 * fls(m.shape.nr_cpus) * (1 + fls(mem)));
 }

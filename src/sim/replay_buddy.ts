@@ -22,7 +22,7 @@ import {
   type Zone,
 } from '../mm/mmzone.ts';
 import { prep_new_page } from '../mm/page_alloc.ts';
-import { NR_FREE_PAGES } from '../mm/vmstat.ts';
+import { calculate_threshold, NR_FREE_PAGES } from '../mm/vmstat.ts';
 import type { Tally } from './replay.ts';
 import {
   diff_lists,
@@ -76,7 +76,8 @@ export class BuddyReplay {
     this.m = m;
     this.zone = zone;
     this.low_wmark = zone.watermark[WMARK_LOW]!;
-    this.threshold = calculate_threshold(m, zone);
+    // The most that all CPUs together keep to themselves.
+    this.threshold = calculate_threshold(m, zone) * m.shape.nr_cpus;
     // From here on the recorded outcome decides; see check_watermark.
     zone.watermark.fill(NO_WATERMARK);
   }
@@ -164,14 +165,6 @@ export class BuddyReplay {
       ? 'recorded as granted, our LOW watermark refuses it'
       : 'recorded as refused, our LOW watermark grants it';
   }
-}
-
-/** The most that a CPU keeps of a zone counter to itself (vmstat.c: calculate_threshold). */
-function calculate_threshold(m: Machine, zone: Zone): number {
-  const fls = (x: number): number => 32 - Math.clz32(x);
-  const mem = zone.present_pages >>> (27 - m.shape.page_shift);
-  const per_cpu = Math.min(125, 2 * fls(m.shape.nr_cpus) * (1 + fls(mem)));
-  return per_cpu * m.shape.nr_cpus;
 }
 
 /** Replays a whole file; one check per dump. Stops at the first difference. */

@@ -2,10 +2,10 @@
  * The text of 2.6.35's files against recordings of the real kernel: a machine is put into the
  * recorded state, and every byte must be equal.
  */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { init_sysctls } from '../../src/kernels/linux-2.6.35/sysctl.ts';
-import { calculate_threshold } from '../../src/kernels/linux-2.6.35/watermark.ts';
 import { bitmap_list, bitmap_mask } from '../../src/lib/bitmap.ts';
 import type { FileRow } from '../../src/lib/file_row.ts';
 import { SeqFile } from '../../src/lib/seq_file.ts';
@@ -16,6 +16,7 @@ import type { Machine } from '../../src/mm/mmzone.ts';
 import { kmem_cache_alloc, kmem_cache_create, kmem_cache_free } from '../../src/mm/slub.ts';
 import { swapon } from '../../src/mm/swap_state.ts';
 import * as stat from '../../src/mm/vmstat.ts';
+import { calculate_threshold } from '../../src/mm/vmstat.ts';
 import { read_text } from '../golden/recordings.ts';
 import { recorded_machine, X86, X86_64 } from './recorded_machine.ts';
 

@@ -9,14 +9,11 @@
  * Linux: mm/oom_kill.c. Differs: with nobody left to kill the real kernel panics; here the
  * allocation fails. All simulated processes are the superuser's, and use no CPU time.
  */
-import { do_exit } from '../../mm/fork.ts';
-import { EXIT_DEAD, MPOL_BIND, type Task } from '../../mm/mm_types.ts';
-import type { Machine } from '../../mm/mmzone.ts';
-import { int_sqrt } from './watermark.ts';
 
-/** This oom_adj exempts a process (include/linux/oom.h). */
-const OOM_DISABLE = -17;
-const SIGKILL = 9;
+import { int_sqrt } from '../../lib/math.ts';
+import type { Task } from '../../mm/mm_types.ts';
+import type { Machine } from '../../mm/mmzone.ts';
+import { kill_somebody, OOM_DISABLE, oom_kill_task } from '../../mm/oom_kill.ts';
 
 /** How much a process deserves to be killed; 0: not at all (oom_kill.c: badness). */
 export function badness(m: Machine, task: Task): number {
@@ -56,19 +53,6 @@ function select_bad_process(m: Machine, but: ReadonlySet<Task>): Task | null {
   return chosen;
 }
 
-/** Kills one process, or marks it when it is the one that runs. False: it must not be killed. */
-function oom_kill_task(m: Machine, task: Task): boolean {
-  if (task.mm === null || task.state === EXIT_DEAD || task.oom_adj === OOM_DISABLE) return false;
-  if (task === m.current || task.mm === m.current?.mm || task.mm === m.current_mm) {
-    // It has its chance already, and memory is out all the same.
-    if (task.mm.oom_victim) return false;
-    task.mm.oom_victim = true;
-    return true;
-  }
-  do_exit(m, task, SIGKILL);
-  return true;
-}
-
 /** Kills a child of the process with memory of its own, else the process (oom_kill.c). */
 function oom_kill_process(m: Machine, task: Task): boolean {
   for (const child of m.tasks.values()) {
@@ -79,22 +63,9 @@ function oom_kill_process(m: Machine, task: Task): boolean {
 }
 
 /**
- * Frees memory by killing a process. True when one was killed or will be: the allocation may try
- * again; false when there was nobody (oom_kill.c: out_of_memory). A request that was restricted by
- * a memory policy kills the process that made it.
+ * Frees memory by killing a process (mm/oom_kill.ts). A request that was restricted by a memory
+ * policy kills the process that made it.
  */
 export function out_of_memory(m: Machine): boolean {
-  const current = m.current;
-  if (current !== null && current.mm !== null) {
-    const bound = current.mm.policy === MPOL_BIND;
-    const own = (m.sysctl['oom_kill_allocating_task'] ?? 0) !== 0;
-    if ((bound || own) && oom_kill_process(m, current)) return true;
-  }
-  const tried: Set<Task> = new Set();
-  for (;;) {
-    const victim = select_bad_process(m, tried);
-    if (victim === null) return false;
-    if (oom_kill_process(m, victim)) return true;
-    tried.add(victim);
-  }
+  return kill_somebody(m, select_bad_process, oom_kill_process);
 }

@@ -32,6 +32,7 @@ import {
   COMPACTPAGES,
   COMPACTSTALL,
   COMPACTSUCCESS,
+  calculate_threshold,
   global_page_state,
   HTLB_BUDDY_PGALLOC,
   HTLB_BUDDY_PGALLOC_FAIL,
@@ -72,7 +73,6 @@ import {
   unusable_free_index,
   zone_page_state,
 } from '../../mm/vmstat.ts';
-import { calculate_threshold } from './watermark.ts';
 
 const PAGETYPES: PagetypeFormat = {
   names: ['Unmovable', 'Reclaimable', 'Movable', 'Reserve', 'Isolate'],

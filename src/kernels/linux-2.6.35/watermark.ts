@@ -9,6 +9,7 @@
  */
 
 import { HZ } from '../../lib/clock.ts';
+import { int_sqrt } from '../../lib/math.ts';
 import { move_freepages_block } from '../../mm/buddy.ts';
 import { MIGRATE_MOVABLE, MIGRATE_RESERVE } from '../../mm/gfp.ts';
 import { REMOTE_DISTANCE } from '../../mm/mm_init.ts';
@@ -24,7 +25,7 @@ import {
 } from '../../mm/mmzone.ts';
 import { type order_t, PageReserved } from '../../mm/page.ts';
 import { get_pageblock_migratetype, set_pageblock_migratetype } from '../../mm/pageblock.ts';
-import { NR_FREE_PAGES } from '../../mm/vmstat.ts';
+import { calculate_threshold, NR_FREE_PAGES } from '../../mm/vmstat.ts';
 
 // The low bits of alloc_flags name the watermark (page_alloc.c).
 export const ALLOC_WMARK_MASK = 0x03;
@@ -32,25 +33,6 @@ export const ALLOC_NO_WATERMARKS = 0x04;
 export const ALLOC_HARDER = 0x10;
 export const ALLOC_HIGH = 0x20;
 export const ALLOC_CPUSET = 0x40;
-
-/** The floor of the square root (lib/int_sqrt.c). */
-export function int_sqrt(x: number): number {
-  let root = Math.floor(Math.sqrt(x));
-  while (root * root > x) root--;
-  while ((root + 1) * (root + 1) <= x) root++;
-  return root;
-}
-
-/** The position of the highest set bit, counted from 1; 0 for 0 (fls). */
-function fls(x: number): number {
-  return 32 - Math.clz32(x);
-}
-
-/** How far a CPU's share of a counter may drift (vmstat.c: calculate_threshold). */
-export function calculate_threshold(m: Machine, zone: Zone): number {
-  const mem = Math.floor(zone.present_pages / 2 ** (27 - m.shape.page_shift));
-  return Math.min(125, 2 * fls(m.shape.nr_cpus) * (1 + fls(mem)));
-}
 
 /** From now on CPUs keep small changes to themselves (vmstat.c: refresh_zone_stat_thresholds). */
 export function refresh_zone_stat_thresholds(m: Machine): void {

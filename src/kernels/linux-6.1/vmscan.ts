@@ -17,6 +17,7 @@
 import { BUG_ON } from '../../lib/bug.ts';
 import { run_job } from '../../lib/kthread.ts';
 import { list_add, list_del, list_empty, list_splice_init } from '../../lib/list.ts';
+import { int_sqrt } from '../../lib/math.ts';
 import { congestion_wait, wakeup_flusher_threads } from '../../mm/backing_dev.ts';
 import { __GFP_FS, __GFP_IO } from '../../mm/gfp.ts';
 import { can_split_huge_page, split_huge_page_to_list } from '../../mm/huge_memory.ts';
@@ -129,7 +130,7 @@ import {
   compact_gap,
   compaction_suitable,
 } from './compaction.ts';
-import { int_sqrt, wmark_pages, zone_watermark_ok } from './watermark.ts';
+import { wmark_pages, zone_watermark_ok } from './watermark.ts';
 
 /** Lists that reclaim looks at: all but the unevictable one. */
 const NR_EVICTABLE_LISTS = 4;

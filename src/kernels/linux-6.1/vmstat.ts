@@ -38,6 +38,7 @@ import {
   COMPACTSTALL,
   COMPACTSUCCESS,
   COW_KSM,
+  calculate_threshold,
   DROP_PAGECACHE,
   DROP_SLAB,
   global_page_state,
@@ -343,17 +344,6 @@ function node_stat(m: Machine, nid: nid_t, item: number): number {
   const value = node_page_state(m, nid, item);
   if (item === NR_ANON_THPS) return value / HPAGE_PMD_NR;
   return item === NR_KERNEL_STACK ? value * THREAD_SIZE_KB : value;
-}
-
-/** The position of the highest set bit, counted from 1; 0 for 0 (fls). */
-function fls(x: number): number {
-  return 32 - Math.clz32(x);
-}
-
-/** How far a CPU's share of a counter may drift in Linux (calculate_normal_threshold). */
-export function calculate_threshold(m: Machine, zone: Zone): number {
-  const mem = Math.floor(zone.present_pages / 2 ** (27 - m.shape.page_shift));
-  return Math.min(125, 2 * fls(m.shape.nr_cpus) * (1 + fls(mem)));
 }
 
 function zoneinfo_pages(seq: SeqFile, m: Machine, zone: Zone | undefined): void {

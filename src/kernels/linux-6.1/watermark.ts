@@ -10,6 +10,7 @@
  */
 
 import { list_empty } from '../../lib/list.ts';
+import { int_sqrt } from '../../lib/math.ts';
 import { MIGRATE_TYPES } from '../../mm/gfp.ts';
 import {
   type Machine,
@@ -39,14 +40,6 @@ export const ALLOC_HIGHATOMIC = 0x200;
 export const ALLOC_KSWAPD = 0x800;
 /** Any of those that may dip into reserves. */
 export const ALLOC_RESERVES = ALLOC_NON_BLOCK | ALLOC_MIN_RESERVE | ALLOC_OOM;
-
-/** The floor of the square root (lib/math/int_sqrt.c). */
-export function int_sqrt(x: number): number {
-  let root = Math.floor(Math.sqrt(x));
-  while (root * root > x) root--;
-  while ((root + 1) * (root + 1) <= x) root++;
-  return root;
-}
 
 /** A watermark as everybody but the boost itself reads it (mmzone.h: wmark_pages). */
 export function wmark_pages(zone: Zone, wmark: number): number {
