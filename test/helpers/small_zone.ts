@@ -3,6 +3,7 @@
  * on an LRU list, or in use by the kernel. All frames start in use. What the emulated kernel needs
  * for itself comes from a second node behind the zone, where the CPUs are.
  */
+
 import assert from 'node:assert/strict';
 import { linux_2_6_35 } from '../../src/kernels/linux-2.6.35/profile.ts';
 import { list_add } from '../../src/lib/list.ts';
@@ -18,26 +19,7 @@ import type { Machine, Shape, Zone } from '../../src/mm/mmzone.ts';
 import { PG_lru, PG_swapbacked } from '../../src/mm/page_flags.ts';
 import { radix_tree_insert, radix_tree_preload } from '../../src/mm/radix_tree.ts';
 import { NR_FILE_PAGES, NR_INACTIVE_ANON, NR_SHMEM } from '../../src/mm/vmstat.ts';
-
-export const X86_64_SHAPE: Shape = {
-  machine: 'x86_64',
-  page_shift: 12,
-  max_order: 11,
-  pageblock_order: 9,
-  zone_names: ['DMA', 'DMA32', 'Normal', 'Movable'],
-  ZONE_DMA: 0,
-  ZONE_DMA32: 1,
-  ZONE_NORMAL: 2,
-  ZONE_HIGHMEM: -1,
-  ZONE_MOVABLE: 3,
-  section_nr_pages: 32768,
-  flatmem: false,
-  sizeof_struct_page: 56,
-  bytes_per_long: 8,
-  nr_cpus: 1,
-  numa: true,
-  compaction: true,
-};
+import { X86_64 } from './shapes.ts';
 
 const memory_file: AddressSpaceOperations = {
   name: 'memory file of a test',
@@ -55,7 +37,7 @@ export class SmallZone {
   constructor(start: number, spanned: number, shape: Partial<Shape> = {}) {
     const behind = Math.ceil((start + spanned) / 8192) * 8192;
     this.m = assemble_machine({
-      shape: { ...X86_64_SHAPE, ...shape },
+      shape: { ...X86_64, ...shape },
       kernel: linux_2_6_35,
       zones: [
         { nid: 0, zone_idx: 1, start_pfn: start, spanned_pages: spanned, present_pages: spanned },

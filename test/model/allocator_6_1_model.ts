@@ -6,6 +6,7 @@
  * drains; free blocks taken out for compaction; HIGHATOMIC pageblocks given back; writes to
  * min_free_kbytes and watermark_boost_factor. The load swings between nearly empty and refusing everything.
  */
+
 import assert from 'node:assert/strict';
 import { linux_6_1 } from '../../src/kernels/linux-6.1/profile.ts';
 import {
@@ -18,22 +19,21 @@ import {
   setup_per_zone_wmarks,
 } from '../../src/kernels/linux-6.1/watermark.ts';
 import { list_entries } from '../../src/lib/list.ts';
-import { debug_vm } from '../../src/mm/debug_vm.ts';
 import { add_page_to_lru_list, put_page } from '../../src/mm/lru.ts';
-import { assemble_machine } from '../../src/mm/mm_init.ts';
-import { LRU_INACTIVE_ANON, type Machine, type Shape, type Zone } from '../../src/mm/mmzone.ts';
+import { LRU_INACTIVE_ANON } from '../../src/mm/mmzone.ts';
 import { PG_lru, PG_swapbacked } from '../../src/mm/page_flags.ts';
+import { X86_64_6_1 } from '../helpers/shapes.ts';
 import { NaiveAllocator61, NaiveZone61 } from '../oracle/naive_allocator_6_1.ts';
+import {
+  AllocatorRunBase,
+  compare_free_lists,
+  machine_of,
+  naive_zonelists,
+  type ZoneRow,
+  z,
+} from './allocator_run.ts';
 import type { Model, ModelOptions } from './model.ts';
 import { Random } from './random.ts';
-
-interface ZoneRow {
-  nid: number;
-  zone_idx: number;
-  start_pfn: number;
-  spanned: number;
-  holes: number;
-}
 
 interface Layout {
   nr_cpus: number;
@@ -43,34 +43,6 @@ interface Layout {
   /** Per-CPU lists switched off, as in the recordings. */
   no_pcp?: boolean;
 }
-
-const SHAPE: Shape = {
-  machine: 'x86_64',
-  page_shift: 12,
-  max_order: 11,
-  pageblock_order: 9,
-  zone_names: ['DMA', 'DMA32', 'Normal', 'Movable', 'Device'],
-  ZONE_DMA: 0,
-  ZONE_DMA32: 1,
-  ZONE_NORMAL: 2,
-  ZONE_HIGHMEM: -1,
-  ZONE_MOVABLE: 3,
-  section_nr_pages: 32768,
-  flatmem: false,
-  sizeof_struct_page: 64,
-  bytes_per_long: 8,
-  nr_cpus: 1,
-  numa: true,
-  compaction: true,
-};
-
-const z = (
-  nid: number,
-  zone_idx: number,
-  start_pfn: number,
-  spanned: number,
-  holes = 0,
-): ZoneRow => ({ nid, zone_idx, start_pfn, spanned, holes });
 
 const LAYOUTS: Record<string, Layout> = {
   /** The kind of zone that was recorded, with a ragged end, but where Linux begins DMA. */
@@ -120,15 +92,8 @@ const CORE_TYPE = [0, 2, 1, 3, 4];
 /** Every event on a machine this small counts: 64 pageblocks at the most. */
 const BLOCK = 512;
 
-class AllocatorRun61 {
-  readonly m: Machine;
-  readonly naive: NaiveAllocator61;
-  readonly random: Random;
+class AllocatorRun61 extends AllocatorRunBase<NaiveZone61, NaiveAllocator61> {
   readonly layout: Layout;
-  /** What is allocated: [pfn, order]. */
-  readonly used: [number, number][] = [];
-  /** Percent of steps that allocate; drifts. */
-  private pressure = 60;
   /** The type of most requests; drifts, so that types need each other's pageblocks. */
   private mood = 0;
   /** Only small requests, to the last page: leaves crumbs of all types. */
@@ -137,53 +102,25 @@ class AllocatorRun61 {
   readonly seen = { fallbacks: 0, owned: 0, reserved: 0, boosted: 0, refused: 0, unreserved: 0 };
 
   constructor(o: ModelOptions) {
-    this.random = new Random(o.seed);
-    this.layout = LAYOUTS[o.shape]!;
-    const { nr_cpus, cpus, zones } = this.layout;
-    this.m = assemble_machine({
-      shape: { ...SHAPE, nr_cpus },
-      kernel: linux_6_1,
-      zones: zones.map((l) => ({
-        nid: l.nid,
-        zone_idx: l.zone_idx,
-        start_pfn: l.start_pfn,
-        spanned_pages: l.spanned,
-        present_pages: l.spanned - l.holes,
-      })),
-    });
+    const layout = LAYOUTS[o.shape]!;
+    const { nr_cpus, cpus, zones } = layout;
+    const m = machine_of({ ...X86_64_6_1, nr_cpus }, linux_6_1, zones);
     const naive_zones = zones.map(
       (l) =>
         new NaiveZone61(nr_cpus, l.nid, l.zone_idx, l.start_pfn, l.spanned, l.spanned - l.holes),
     );
-    const by_id = (zone: Zone): NaiveZone61 =>
-      naive_zones.find((n) => n.nid === zone.nid && n.idx === zone.zone_idx)!;
-    const lists = this.m.nodes.map((node) => node.node_zonelists[0]!.map(by_id));
-    this.naive = new NaiveAllocator61({ nr_cpus, cpus, normal: 2, movable: 3 }, naive_zones, lists);
+    const naive = new NaiveAllocator61(
+      { nr_cpus, cpus, normal: 2, movable: 3 },
+      naive_zones,
+      naive_zonelists(m, naive_zones),
+    );
+    super(m, naive, new Random(o.seed));
+    this.layout = layout;
     this.set_boost_factor(0);
-    this.free_boot_memory();
-    init_lowmem_reserve_ratio(this.m);
+    this.free_boot_memory(zones, (pfn, order) => naive.free(0, pfn, order));
+    init_lowmem_reserve_ratio(m);
     this.set_min_free(256);
-    setup_per_zone_lowmem_reserve(this.m);
-  }
-
-  /** Boot memory; some pages stay reserved. */
-  private free_boot_memory(): void {
-    for (const l of this.layout.zones) {
-      const end = l.start_pfn + l.spanned;
-      for (let pfn = l.start_pfn; pfn < end; ) {
-        let order = 6;
-        while (pfn % 2 ** order !== 0 || pfn + 2 ** order > end) order--;
-        if (this.random.one_in(200)) {
-          this.m.memmap.flags[pfn] = 1 << 10;
-          this.m.memmap._count[pfn] = 1;
-          pfn++;
-          continue;
-        }
-        this.m.kernel.__free_pages_ok(this.m, pfn, order);
-        this.naive.free(0, pfn, order);
-        pfn += 2 ** order;
-      }
-    }
+    setup_per_zone_lowmem_reserve(m);
   }
 
   private set_min_free(kbytes: number): void {
@@ -208,10 +145,6 @@ class AllocatorRun61 {
   private set_boost_factor(factor: number): void {
     this.m.sysctl['watermark_boost_factor'] = factor;
     for (const zone of this.naive.zones) zone.boost_factor = factor;
-  }
-
-  private core_zone(naive: NaiveZone61): Zone {
-    return this.m.populated_zones.find((zone) => zone.zone_start_pfn === naive.start)!;
   }
 
   step(): void {
@@ -326,13 +259,10 @@ class AllocatorRun61 {
   }
 
   private free(): void {
-    const { m, used, random } = this;
-    if (used.length === 0) return;
-    // Mostly anything, at times what came last.
-    const at = random.one_in(4) ? used.length - 1 : random.below(used.length);
-    const [pfn, order] = used[at]!;
-    used[at] = used[used.length - 1]!;
-    used.pop();
+    const { m } = this;
+    const entry = this.take_used();
+    if (entry === undefined) return;
+    const [pfn, order] = entry;
     this.naive.free(m.this_cpu, pfn, order);
     if (order === 0) put_page(m, pfn);
     else m.kernel.__free_pages(m, pfn, order);
@@ -373,15 +303,7 @@ class AllocatorRun61 {
     for (const naive of this.naive.zones) {
       const zone = this.core_zone(naive);
       const label = `zone ${zone.id}`;
-      for (let order = 0; order <= 10; order++) {
-        let blocks = 0;
-        for (let type = 0; type < 5; type++) {
-          const ours = list_entries(m.memmap, zone.free_list + order * 5 + CORE_TYPE[type]!);
-          assert.deepEqual(ours, naive.free[order]![type], `${label} free list ${order}/${type}`);
-          blocks += ours.length;
-        }
-        assert.equal(zone.nr_free[order], blocks, `${label} nr_free[${order}]`);
-      }
+      compare_free_lists(m, zone, naive, (type) => CORE_TYPE[type]!);
       assert.deepEqual(
         [zone.vm_stat[0], zone.watermark_boost, zone.nr_reserved_highatomic, ...zone.watermark],
         [naive.free_pages, naive.boost, naive.reserved_highatomic, ...naive.wmark],
@@ -418,14 +340,7 @@ export const allocator_6_1_model: Model = {
   shapes: Object.keys(LAYOUTS),
   run(o) {
     const run = new AllocatorRun61(o);
-    run.compare();
-    for (let i = 1; i <= o.events; i++) {
-      run.step();
-      if (i % o.check_every === 0 || i === o.events) {
-        run.compare();
-        debug_vm(run.m);
-      }
-    }
+    run.run(o);
     if (o.events >= 10_000) {
       for (const [what, times] of Object.entries(run.seen)) {
         assert.ok(times > 0, `${o.events} events and nothing was ever ${what}`);

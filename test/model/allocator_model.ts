@@ -6,6 +6,7 @@
  * drains; blocks taken out for compaction (split_free_page); writes to min_free_kbytes, which move
  * watermarks and RESERVE blocks. The load swings between nearly empty and refusing everything.
  */
+
 import assert from 'node:assert/strict';
 import { linux_2_6_35 } from '../../src/kernels/linux-2.6.35/profile.ts';
 import { split_free_page } from '../../src/kernels/linux-2.6.35/rmqueue.ts';
@@ -15,46 +16,26 @@ import {
   setup_per_zone_wmarks,
 } from '../../src/kernels/linux-2.6.35/watermark.ts';
 import { list_entries } from '../../src/lib/list.ts';
-import { debug_vm } from '../../src/mm/debug_vm.ts';
-import { assemble_machine } from '../../src/mm/mm_init.ts';
-import type { Machine, Shape, Zone } from '../../src/mm/mmzone.ts';
-import { NaiveAllocator, type NaiveShape, NaiveZone } from '../oracle/naive_allocator.ts';
+import type { Shape } from '../../src/mm/mmzone.ts';
+import { X86_64 } from '../helpers/shapes.ts';
+import { NaiveAllocator, NaiveZone } from '../oracle/naive_allocator.ts';
+import {
+  AllocatorRunBase,
+  compare_free_lists,
+  machine_of,
+  naive_shape,
+  naive_zonelists,
+  type ZoneRow,
+  z,
+} from './allocator_run.ts';
 import type { Model, ModelOptions } from './model.ts';
 import { Random } from './random.ts';
 
 interface Layout {
   shape: Shape;
-  zones: { nid: number; zone_idx: number; start_pfn: number; spanned: number; holes: number }[];
+  zones: ZoneRow[];
   ratio: number[];
 }
-
-const X86_64: Shape = {
-  machine: 'x86_64',
-  page_shift: 12,
-  max_order: 11,
-  pageblock_order: 9,
-  zone_names: ['DMA', 'DMA32', 'Normal', 'Movable'],
-  ZONE_DMA: 0,
-  ZONE_DMA32: 1,
-  ZONE_NORMAL: 2,
-  ZONE_HIGHMEM: -1,
-  ZONE_MOVABLE: 3,
-  section_nr_pages: 32768,
-  flatmem: false,
-  sizeof_struct_page: 56,
-  bytes_per_long: 8,
-  nr_cpus: 1,
-  numa: true,
-  compaction: true,
-};
-
-const z = (
-  nid: number,
-  zone_idx: number,
-  start_pfn: number,
-  spanned: number,
-  holes = 0,
-): Layout['zones'][0] => ({ nid, zone_idx, start_pfn, spanned, holes });
 
 const LAYOUTS: Record<string, Layout> = {
   /** One CPU, one zone whose end is not pageblock aligned, and a DMA zone that starts at pfn 1. */
@@ -125,78 +106,31 @@ const COMP = 0x4000;
 const THISNODE = 0x40000;
 const RECLAIMABLE = 0x80000;
 
-class AllocatorRun {
-  readonly m: Machine;
-  readonly naive: NaiveAllocator;
-  readonly random: Random;
+class AllocatorRun extends AllocatorRunBase<NaiveZone, NaiveAllocator> {
   readonly layout: Layout;
-  /** What is allocated: [pfn, order]. */
-  readonly used: [number, number][] = [];
-  /** Percent of steps that allocate; drifts. */
-  private pressure = 60;
 
   constructor(o: ModelOptions) {
-    this.random = new Random(o.seed);
-    this.layout = LAYOUTS[o.shape]!;
-    const { shape, zones } = this.layout;
-    this.m = assemble_machine({
-      shape,
-      kernel: linux_2_6_35,
-      zones: zones.map((l) => ({
-        nid: l.nid,
-        zone_idx: l.zone_idx,
-        start_pfn: l.start_pfn,
-        spanned_pages: l.spanned,
-        present_pages: l.spanned - l.holes,
-      })),
-    });
-    const s: NaiveShape = {
-      max_order: shape.max_order,
-      pageblock_order: shape.pageblock_order,
-      page_shift: shape.page_shift,
-      nr_cpus: shape.nr_cpus,
-      flatmem: shape.flatmem,
-      dma: shape.ZONE_DMA,
-      dma32: shape.ZONE_DMA32,
-      normal: shape.ZONE_NORMAL,
-      highmem: shape.ZONE_HIGHMEM,
-      movable: shape.ZONE_MOVABLE,
-      numa: shape.numa,
-    };
+    const layout = LAYOUTS[o.shape]!;
+    const { shape, zones } = layout;
+    const m = machine_of(shape, linux_2_6_35, zones);
+    const s = naive_shape(shape);
     const naive_zones = zones.map(
       (l) => new NaiveZone(s, l.nid, l.zone_idx, l.start_pfn, l.spanned, l.spanned - l.holes),
     );
-    const by_id = (zone: Zone): NaiveZone =>
-      naive_zones.find((n) => n.nid === zone.nid && n.idx === zone.zone_idx)!;
-    const lists = this.m.nodes.map((node) => node.node_zonelists[0]!.map(by_id));
-    this.naive = new NaiveAllocator(s, naive_zones, lists);
-    this.free_boot_memory(zones);
-    init_lowmem_reserve_ratio(this.m);
+    const naive = new NaiveAllocator(s, naive_zones, naive_zonelists(m, naive_zones));
+    super(m, naive, new Random(o.seed));
+    this.layout = layout;
+    this.free_boot_memory(
+      zones,
+      (pfn, order) => {
+        const zone = naive.zone_of(pfn);
+        zone.free_one(pfn, order, zone.type_of(pfn));
+      },
+      (pfn) => naive.zone_of(pfn).reserved.add(pfn),
+    );
+    init_lowmem_reserve_ratio(m);
     this.set_min_free(256);
-    setup_per_zone_lowmem_reserve(this.m);
-  }
-
-  /** Boot memory, some pages short: those stay reserved. */
-  private free_boot_memory(zones: Layout['zones']): void {
-    for (const l of zones) {
-      const end = l.start_pfn + l.spanned;
-      for (let pfn = l.start_pfn; pfn < end; ) {
-        const naive = this.naive.zone_of(pfn);
-        let order = 6;
-        while (pfn % 2 ** order !== 0 || pfn + 2 ** order > end) order--;
-        if (pfn === 0 || this.random.one_in(200)) {
-          // A reserved page; the rest of its chunk follows in smaller ones.
-          this.m.memmap.flags[pfn] = 1 << 10;
-          this.m.memmap._count[pfn] = 1;
-          naive.reserved.add(pfn);
-          pfn++;
-          continue;
-        }
-        this.m.kernel.__free_pages_ok(this.m, pfn, order);
-        naive.free_one(pfn, order, naive.type_of(pfn));
-        pfn += 2 ** order;
-      }
-    }
+    setup_per_zone_lowmem_reserve(m);
   }
 
   set_min_free(kbytes: number): void {
@@ -274,17 +208,6 @@ class AllocatorRun {
     this.used.push([pfn, order]);
   }
 
-  private take_used(): [number, number] | undefined {
-    const { used } = this;
-    if (used.length === 0) return undefined;
-    // Mostly anything, at times what came last.
-    const at = this.random.one_in(4) ? used.length - 1 : this.random.below(used.length);
-    const entry = used[at]!;
-    used[at] = used[used.length - 1]!;
-    used.pop();
-    return entry;
-  }
-
   private free(): void {
     const { m } = this;
     const entry = this.take_used();
@@ -305,7 +228,7 @@ class AllocatorRun {
     const { m, random } = this;
     const at = random.below(this.naive.zones.length);
     const naive = this.naive.zones[at]!;
-    const zone = m.populated_zones.find((r) => r.zone_start_pfn === naive.start)!;
+    const zone = this.core_zone(naive);
     const blocks = [...naive.blocks.keys()];
     if (blocks.length === 0) return;
     const pfn = random.pick(blocks);
@@ -318,17 +241,9 @@ class AllocatorRun {
   compare(): void {
     const { m } = this;
     for (const naive of this.naive.zones) {
-      const zone = m.populated_zones.find((r) => r.zone_start_pfn === naive.start)!;
+      const zone = this.core_zone(naive);
       const label = `zone ${zone.id}`;
-      for (let order = 0; order < m.shape.max_order; order++) {
-        let blocks = 0;
-        for (let type = 0; type < 5; type++) {
-          const ours = list_entries(m.memmap, zone.free_list + order * 5 + type);
-          assert.deepEqual(ours, naive.free[order]![type], `${label} free list ${order}/${type}`);
-          blocks += ours.length;
-        }
-        assert.equal(zone.nr_free[order], blocks, `${label} nr_free[${order}]`);
-      }
+      compare_free_lists(m, zone, naive, (type) => type);
       assert.equal(zone.vm_stat[0], naive.free_pages, `${label} NR_FREE_PAGES`);
       assert.deepEqual([...zone.watermark], naive.wmark, `${label} watermarks`);
       const reserve = [...zone.lowmem_reserve];
@@ -362,15 +277,7 @@ export const allocator_model: Model = {
   name: 'allocator',
   shapes: Object.keys(LAYOUTS),
   run(o) {
-    const run = new AllocatorRun(o);
-    run.compare();
-    for (let i = 1; i <= o.events; i++) {
-      run.step();
-      if (i % o.check_every === 0 || i === o.events) {
-        run.compare();
-        debug_vm(run.m);
-      }
-    }
+    new AllocatorRun(o).run(o);
     return o.events;
   },
 };

@@ -6,6 +6,7 @@
  *
  * An event is one page touched, freed, pinned or allocated; a compaction comes every few thousand.
  */
+
 import assert from 'node:assert/strict';
 import { compact_node } from '../../src/kernels/linux-2.6.35/compaction.ts';
 import { run_job } from '../../src/lib/kthread.ts';
@@ -21,6 +22,7 @@ import { do_mmap, do_munmap, MAP_ANONYMOUS, MAP_PRIVATE } from '../../src/mm/mma
 import type { Machine, Zone } from '../../src/mm/mmzone.ts';
 import { NaiveAllocator, type NaiveShape, NaiveZone } from '../oracle/naive_allocator.ts';
 import { NaiveCompaction, type NaivePage } from '../oracle/naive_compaction.ts';
+import { compare_free_lists, naive_shape } from './allocator_run.ts';
 import type { Model, ModelOptions } from './model.ts';
 import { Random } from './random.ts';
 
@@ -234,20 +236,7 @@ class CompactionRun {
 
   private snapshot(): { naive: NaiveCompaction; alloc: NaiveAllocator } {
     const { m } = this;
-    const { shape } = m;
-    const s: NaiveShape = {
-      max_order: shape.max_order,
-      pageblock_order: shape.pageblock_order,
-      page_shift: shape.page_shift,
-      nr_cpus: shape.nr_cpus,
-      flatmem: shape.flatmem,
-      dma: shape.ZONE_DMA,
-      dma32: shape.ZONE_DMA32,
-      normal: shape.ZONE_NORMAL,
-      highmem: shape.ZONE_HIGHMEM,
-      movable: shape.ZONE_MOVABLE,
-      numa: shape.numa,
-    };
+    const s = naive_shape(m.shape);
     const zones = m.populated_zones.map((zone) => this.copy_zone(s, zone));
     const alloc = new NaiveAllocator(s, zones, []);
     const pages: Map<number, NaivePage> = new Map();
@@ -309,12 +298,7 @@ class CompactionRun {
   private compare_zone(zone: Zone, naive: NaiveZone, lru: NaiveCompaction): void {
     const { m } = this;
     const label = `zone ${zone.id}`;
-    for (let order = 0; order < m.shape.max_order; order++) {
-      for (let type = 0; type < 5; type++) {
-        const ours = list_entries(m.memmap, zone.free_list + order * 5 + type);
-        assert.deepEqual(ours, naive.free[order]![type], `${label} free list ${order}/${type}`);
-      }
-    }
+    compare_free_lists(m, zone, naive, (type) => type);
     zone.pageset.forEach((pcp, cpu) => {
       for (let type = 0; type < 3; type++) {
         const ours = list_entries(m.memmap, pcp.lists + type);

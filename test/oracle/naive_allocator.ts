@@ -3,6 +3,7 @@
  * a Map of free blocks, no shared code with src/. Written from the reference document, sections
  * 2.3-2.11 and 3.1-3.8, in its order and words. Slow on purpose; tests compare every answer.
  */
+import { buddy_of, NaiveFreeLists, NaiveZones, naive_batch } from './naive_lists.ts';
 
 const UNMOVABLE = 0;
 const RECLAIMABLE = 1;
@@ -33,25 +34,13 @@ interface NaivePcp {
   lists: { pfn: number; type: number }[][];
 }
 
-export class NaiveZone {
+export class NaiveZone extends NaiveFreeLists {
   readonly s: NaiveShape;
-  readonly nid: number;
-  readonly idx: number;
-  readonly start: number;
-  readonly end: number;
   readonly present: number;
-  /** [order][type], head first. */
-  readonly free: number[][][];
-  /** Every free block: first pfn to order. */
-  readonly blocks: Map<number, number> = new Map();
-  /** By number of the pageblock. */
-  readonly types: Map<number, number> = new Map();
   readonly pcp: NaivePcp[] = [];
   wmark = [0, 0, 0];
   /** By zone index of the request. */
   lowmem_reserve: number[] = [0, 0, 0, 0];
-  /** Pages in free blocks: NR_FREE_PAGES. */
-  free_pages = 0;
   /** Frames that are PG_reserved. */
   readonly reserved: Set<number> = new Set();
 
@@ -63,14 +52,9 @@ export class NaiveZone {
     spanned: number,
     present: number,
   ) {
+    super(nid, idx, start, spanned, s.max_order);
     this.s = s;
-    this.nid = nid;
-    this.idx = idx;
-    this.start = start;
-    this.end = start + spanned;
     this.present = present;
-    this.free = [];
-    for (let o = 0; o < s.max_order; o++) this.free.push([[], [], [], [], []]);
     // 2.2: only an aligned frame of the zone makes the block that it is counted to MOVABLE.
     for (let pfn = start; pfn < this.end; pfn++) {
       const number = this.block_number(pfn);
@@ -81,10 +65,7 @@ export class NaiveZone {
     let b = Math.floor(present / 1024);
     const page = 2 ** s.page_shift;
     if (b * page > 512 * 1024) b = (512 * 1024) / page;
-    b = Math.max(1, Math.floor(b / 4));
-    let power = 1;
-    while (power * 2 <= b + Math.floor(b / 2)) power *= 2;
-    const batch = power - 1;
+    const batch = naive_batch(b);
     for (let cpu = 0; cpu < s.nr_cpus; cpu++) {
       this.pcp.push({ high: 6 * batch, batch: Math.max(1, batch), lists: [[], [], []] });
     }
@@ -112,39 +93,7 @@ export class NaiveZone {
     return this.pcp[cpu]!.lists.reduce((n, l) => n + l.length, 0);
   }
 
-  /** Takes a block off whatever list it is on. */
-  remove(pfn: number): number {
-    const order = this.blocks.get(pfn)!;
-    this.blocks.delete(pfn);
-    for (const list of this.free[order]!) {
-      const at = list.indexOf(pfn);
-      if (at >= 0) list.splice(at, 1);
-    }
-    return order;
-  }
-
-  add(pfn: number, order: number, type: number, tail: boolean): void {
-    this.blocks.set(pfn, order);
-    if (tail) this.free[order]![type]!.push(pfn);
-    else this.free[order]![type]!.unshift(pfn);
-  }
-
-  // 2.3
-  expand(pfn: number, low: number, high: number, type: number): void {
-    for (let order = high - 1; order >= low; order--)
-      this.add(pfn + 2 ** order, order, type, false);
-  }
-
-  smallest(order: number, type: number): number {
-    for (let o = order; o < this.s.max_order; o++) {
-      const pfn = this.free[o]![type]![0];
-      if (pfn === undefined) continue;
-      this.remove(pfn);
-      this.expand(pfn, order, o, type);
-      return pfn;
-    }
-    return -1;
-  }
+  // 2.3: expand and smallest are those of NaiveFreeLists.
 
   // 2.5
   move_block(pfn: number, type: number): number {
@@ -208,8 +157,7 @@ export class NaiveZone {
   free_one(pfn: number, order: number, type: number): void {
     this.free_pages += 2 ** order;
     while (order < this.s.max_order - 1) {
-      const size = 2 ** order;
-      const buddy = Math.floor(pfn / size) % 2 === 0 ? pfn + size : pfn - size;
+      const buddy = buddy_of(pfn, order);
       if (this.blocks.get(buddy) !== order) break;
       this.remove(buddy);
       pfn = Math.min(pfn, buddy);
@@ -219,8 +167,7 @@ export class NaiveZone {
     if (order < this.s.max_order - 1) {
       const size = 2 ** (order + 1);
       const parent = Math.floor(pfn / size) * size;
-      const buddy = Math.floor(parent / size) % 2 === 0 ? parent + size : parent - size;
-      tail = this.blocks.get(buddy) === order + 1;
+      tail = this.blocks.get(buddy_of(parent, order + 1)) === order + 1;
     }
     this.add(pfn, order, type, tail);
   }
@@ -349,20 +296,12 @@ export interface NaiveRequest {
   no_slowpath: boolean;
 }
 
-export class NaiveAllocator {
+export class NaiveAllocator extends NaiveZones<NaiveZone> {
   readonly s: NaiveShape;
-  readonly zones: NaiveZone[];
-  /** By node: zones in the order in which they are tried. */
-  readonly zonelists: NaiveZone[][];
 
   constructor(s: NaiveShape, zones: NaiveZone[], zonelists: NaiveZone[][]) {
+    super(zones, zonelists);
     this.s = s;
-    this.zones = zones;
-    this.zonelists = zonelists;
-  }
-
-  zone_of(pfn: number): NaiveZone {
-    return this.zones.find((z) => pfn >= z.start && pfn < z.end)!;
   }
 
   // 3.2, 3.3

@@ -5,6 +5,7 @@
  * boost, per-CPU lists). Types are numbered as 6.1 numbers them. Slow on purpose; tests compare every
  * answer, and test/golden/naive_6_1.test.ts holds it against the recordings first.
  */
+import { buddy_of, NaiveFreeLists, NaiveZones, naive_batch } from './naive_lists.ts';
 
 const UNMOVABLE = 0;
 const MOVABLE = 1;
@@ -40,18 +41,8 @@ export interface NaiveFallback {
   owned: boolean;
 }
 
-export class NaiveZone61 {
-  readonly nid: number;
-  readonly idx: number;
-  readonly start: number;
-  readonly end: number;
+export class NaiveZone61 extends NaiveFreeLists {
   readonly managed: number;
-  /** [order][type], head first. */
-  readonly free: number[][][] = [];
-  /** Every free block: first pfn to order. */
-  readonly blocks: Map<number, number> = new Map();
-  /** By number of the pageblock. */
-  readonly types: Map<number, number> = new Map();
   readonly pcp: NaivePcp61[] = [];
   /** What the zone's size gives each CPU. */
   readonly batch: number;
@@ -63,8 +54,6 @@ export class NaiveZone61 {
   reserved_highatomic = 0;
   /** By zone index of the request. */
   lowmem_reserve: number[] = [0, 0, 0, 0, 0];
-  /** NR_FREE_PAGES: not those on per-CPU lists. */
-  free_pages = 0;
   /** The fallbacks since this was emptied. */
   fallbacks: NaiveFallback[] = [];
 
@@ -76,21 +65,14 @@ export class NaiveZone61 {
     spanned: number,
     managed: number,
   ) {
-    this.nid = nid;
-    this.idx = idx;
-    this.start = start;
-    this.end = start + spanned;
+    super(nid, idx, start, spanned, TOP + 1);
     this.managed = managed;
-    for (let o = 0; o <= TOP; o++) this.free.push([[], [], [], [], []]);
     // A pageblock becomes MOVABLE with its first page: one that begins below the zone does not.
     for (let b = Math.floor(start / BLOCK); b * BLOCK < this.end; b++) {
       this.types.set(b, b * BLOCK < start ? UNMOVABLE : MOVABLE);
     }
     // 5.7
-    const b = Math.max(1, Math.floor(Math.min(Math.floor(managed / 1024), 256) / 4));
-    let power = 1;
-    while (power * 2 <= b + Math.floor(b / 2)) power *= 2;
-    const batch = Math.max(1, power - 1);
+    const batch = Math.max(1, naive_batch(Math.min(Math.floor(managed / 1024), 256)));
     this.batch = batch;
     for (let cpu = 0; cpu < nr_cpus; cpu++) {
       const lists: NaivePcp61['lists'] = [];
@@ -105,35 +87,6 @@ export class NaiveZone61 {
 
   set_type(pfn: number, type: number): void {
     this.types.set(Math.floor(pfn / BLOCK), type);
-  }
-
-  /** Takes a block off whatever list it is on. */
-  remove(pfn: number): number {
-    const order = this.blocks.get(pfn)!;
-    this.blocks.delete(pfn);
-    for (const list of this.free[order]!) {
-      const at = list.indexOf(pfn);
-      if (at >= 0) list.splice(at, 1);
-    }
-    return order;
-  }
-
-  add(pfn: number, order: number, type: number, tail: boolean): void {
-    this.blocks.set(pfn, order);
-    if (tail) this.free[order]![type]!.push(pfn);
-    else this.free[order]![type]!.unshift(pfn);
-  }
-
-  /** The head of the smallest list that is not empty; upper halves go to the heads of lower lists. */
-  smallest(order: number, type: number): number {
-    for (let o = order; o <= TOP; o++) {
-      const pfn = this.free[o]![type]![0];
-      if (pfn === undefined) continue;
-      this.remove(pfn);
-      for (let half = o - 1; half >= order; half--) this.add(pfn + 2 ** half, half, type, false);
-      return pfn;
-    }
-    return -1;
   }
 
   /** All free blocks of a pageblock to the tails of the type's lists, rising. Not of a cut-off one. */
@@ -218,8 +171,6 @@ export class NaiveZone61 {
   /** Merges and adds at the head, or at the tail when the next merge is likely. */
   free_one(pfn: number, order: number, type: number): void {
     this.free_pages += 2 ** order;
-    const buddy_of = (p: number, o: number): number =>
-      Math.floor(p / 2 ** o) % 2 === 0 ? p + 2 ** o : p - 2 ** o;
     while (order < TOP) {
       const buddy = buddy_of(pfn, order);
       if (this.blocks.get(buddy) !== order) break;
@@ -390,20 +341,12 @@ export interface NaiveRequest61 {
   nomemalloc: boolean;
 }
 
-export class NaiveAllocator61 {
+export class NaiveAllocator61 extends NaiveZones<NaiveZone61> {
   readonly s: NaiveShape61;
-  readonly zones: NaiveZone61[];
-  /** By node: zones in the order in which they are tried. */
-  readonly zonelists: NaiveZone61[][];
 
   constructor(s: NaiveShape61, zones: NaiveZone61[], zonelists: NaiveZone61[][]) {
+    super(zones, zonelists);
     this.s = s;
-    this.zones = zones;
-    this.zonelists = zonelists;
-  }
-
-  zone_of(pfn: number): NaiveZone61 {
-    return this.zones.find((z) => pfn >= z.start && pfn < z.end)!;
   }
 
   // 5.1
