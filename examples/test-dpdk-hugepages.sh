@@ -4,20 +4,9 @@
 #
 #   examples/test-dpdk-hugepages.sh [SCRIPT]
 #
-# PAGEBLOCK names the command, `npx pageblock` by default. As an ordinary user all works but the
-# mount of hugetlbfs, which the script reports and goes on.
+# As an ordinary user all works but the mount of hugetlbfs, which the script reports and goes on.
 set -eu
-pageblock=${PAGEBLOCK:-npx pageblock}
-dir=$(mktemp -d)
-mnt=$dir/mnt
-log=$dir/writes.jsonl
-count=0
-
-clean_up() {
-  $pageblock umount "$mnt" 2>/dev/null || true
-  rm -rf "$dir"
-}
-trap clean_up EXIT
+. "$(dirname "$0")/test-lib.sh"
 
 if [ $# -gt 0 ]; then
   script=$1
@@ -28,26 +17,7 @@ else
   script=$dir/usr/bin/dpdk-hugepages.py
 fi
 
-# Mounts a machine; all that follows is what pageblock mount takes.
-machine() {
-  $pageblock umount "$mnt" 2>/dev/null || true
-  $pageblock mount "$mnt" "$@"
-}
-# Runs the script on it; its exit status is in $status, what it wrote in $log.
-setup() {
-  status=0
-  $pageblock run "$mnt" --log "$log" -- python3 "$script" "$@" >"$dir/out" 2>"$dir/err" || status=$?
-}
-check() {
-  count=$((count + 1))
-  if eval "$2"; then
-    echo "ok $count - $1"
-  else
-    echo "not ok $count - $1"
-    sed 's/^/# /' "$dir/out" "$dir/err" "$log"
-    exit 1
-  fi
-}
+setup() { run python3 "$script" "$@"; }
 nodes=sys/devices/system/node
 pool() { cat "$mnt/$nodes/node$1/hugepages/hugepages-2048kB/nr_hugepages"; }
 all() { cat "$mnt/proc/sys/vm/nr_hugepages"; }

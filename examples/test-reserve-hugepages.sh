@@ -1,42 +1,13 @@
 #!/bin/sh
 # Tests a script that sets huge pages up, without touching the machine that it runs on: a laptop or
-# a hosted runner, as root or not. PAGEBLOCK names the command, `npx pageblock` by default.
+# a hosted runner, as root or not.
 #
 #   examples/test-reserve-hugepages.sh [SCRIPT]
 set -eu
+. "$(dirname "$0")/test-lib.sh"
 script=${1:-$(dirname "$0")/reserve-hugepages.sh}
-pageblock=${PAGEBLOCK:-npx pageblock}
-dir=$(mktemp -d)
-mnt=$dir/mnt
-log=$dir/writes.jsonl
-count=0
 
-clean_up() {
-  $pageblock umount "$mnt" 2>/dev/null || true
-  rm -rf "$dir"
-}
-trap clean_up EXIT
-
-# Mounts a machine; all that follows is what pageblock mount takes.
-machine() {
-  $pageblock umount "$mnt" 2>/dev/null || true
-  $pageblock mount "$mnt" "$@"
-}
-# Runs the script on it; its exit status is in $status, what it wrote in $log.
-reserve() {
-  status=0
-  $pageblock run "$mnt" --log "$log" -- sh "$script" "$@" >"$dir/out" 2>"$dir/err" || status=$?
-}
-check() {
-  count=$((count + 1))
-  if eval "$2"; then
-    echo "ok $count - $1"
-  else
-    echo "not ok $count - $1"
-    sed 's/^/# /' "$dir/out" "$dir/err" "$log"
-    exit 1
-  fi
-}
+reserve() { run sh "$script" "$@"; }
 wrote() { grep -q "\"path\":\"$1\",\"bytes\":\"${2-}" "$log"; }
 pool() { cat "$mnt/proc/sys/vm/nr_hugepages"; }
 

@@ -94,6 +94,13 @@ export interface Verdict {
   readonly met: boolean;
 }
 
+function verdict(what: string, ours: number, theirs: number, rule: string, met: boolean): Verdict {
+  return { what, ours, theirs, rule, met };
+}
+
+const direct_steals = (runs: readonly Run[]): number =>
+  mean(runs.map((r) => r.total['direct_steals'] ?? 0));
+
 function within_factor(ours: number, theirs: number, factor: number): boolean {
   return ours * factor >= theirs && ours <= theirs * factor;
 }
@@ -121,51 +128,37 @@ export function judge(vanilla: readonly Run[], compaction: readonly Run[]): Verd
       const ours = mean(runs.map((r) => percent_of(r.got, r.attempted)));
       const theirs = mean(reference.got.map((got) => percent_of(got, reference.attempted)));
       const met = Math.abs(ours - theirs) <= 3;
-      verdicts.push({ what: `${name}: percent`, ours, theirs, rule: 'within 3 points', met });
+      verdicts.push(verdict(`${name}: percent`, ours, theirs, 'within 3 points', met));
       continue;
     }
     const percent = first.cell.setup === 'recorded' ? 1.5 : 2;
     const ours = mean(runs.map((r) => r.got));
     const theirs = mean(reference.got);
     const met = Math.abs(ours - theirs) <= (theirs * percent) / 100;
-    verdicts.push({ what: `${name}: huge pages`, ours, theirs, rule: `within ${percent} %`, met });
+    verdicts.push(verdict(`${name}: huge pages`, ours, theirs, `within ${percent} %`, met));
     const rule = 'within a factor of 1.5';
     for (const key of ['compact_stall', 'pages_moved'] as const) {
       const list = reference[key];
       if (list === undefined) continue;
       const o = of(runs, key);
       const t = mean(list);
-      verdicts.push({
-        what: `${name}: ${key}`,
-        ours: o,
-        theirs: t,
-        rule,
-        met: within_factor(o, t, 1.5),
-      });
+      verdicts.push(verdict(`${name}: ${key}`, o, t, rule, within_factor(o, t, 1.5)));
     }
   }
   if (vanilla.length === 0 || compaction.length === 0) return verdicts;
   const under_load = vanilla[0]!.cell.experiment === 'hugepages-under-load';
   const a = mean(vanilla.map((r) => r.got));
   const b = mean(compaction.map((r) => r.got));
-  verdicts.push({
-    what: 'huge pages: compaction against vanilla',
-    ours: b,
-    theirs: a,
-    rule: under_load ? 'above' : 'not below',
-    met: under_load ? b > a : b >= a,
-  });
+  const gain = under_load ? b > a : b >= a;
+  const wanted = under_load ? 'above' : 'not below';
+  verdicts.push(verdict('huge pages: compaction against vanilla', b, a, wanted, gain));
   if (under_load) return verdicts;
-  const steals = of(vanilla, 'direct_steals');
-  const with_compaction = of(compaction, 'direct_steals');
+  const steals = direct_steals(vanilla);
+  const left = direct_steals(compaction);
   const recorded = vanilla[0]!.cell.setup === 'recorded';
-  verdicts.push({
-    what: 'direct steals: compaction against vanilla',
-    ours: with_compaction,
-    theirs: steals,
-    rule: recorded ? 'below 1 %' : 'below',
-    met: with_compaction < (recorded ? steals / 100 : steals),
-  });
+  const rule = recorded ? 'below 1 %' : 'below';
+  const met = left < (recorded ? steals / 100 : steals);
+  verdicts.push(verdict('direct steals: compaction against vanilla', left, steals, rule, met));
   return verdicts;
 }
 
@@ -196,7 +189,7 @@ function judge_no_regression(vanilla: readonly Run[], compaction: readonly Run[]
   const compare = (what: string, a: readonly number[], b: readonly number[]): void => {
     if (a.length === 0 || b.length === 0) return;
     const rule = 'no significant difference';
-    verdicts.push({ what, ours: mean(b), theirs: mean(a), rule, met: !differs(a, b) });
+    verdicts.push(verdict(what, mean(b), mean(a), rule, !differs(a, b)));
   };
   for (const name of ORDINARY_NAMES) {
     const time = (runs: readonly Run[]): number[] => ordinary_values(runs, name, 'ms');
@@ -266,11 +259,13 @@ export function probability_text(p: number): string {
   return `p = ${p.toFixed(p < 0.1 ? 3 : 2)}`;
 }
 
-const FEW_SEEDS = 'Fewer than four seeds: whether the configurations differ cannot be told.';
-
-/** Whether two samples differ, in words; the test is statistics.ts's. */
-function difference_text(what: string, a: readonly number[], b: readonly number[]): string {
-  const p = rank_sum(a, b);
+/** Whether the configurations differ in a value, in words; the test is statistics.ts's. */
+function difference_text(what: string, group: Group, value: (run: Run) => number): string {
+  const { vanilla, compaction } = group;
+  if (Math.min(vanilla.length, compaction.length) < 4) {
+    return 'Fewer than four seeds: whether the configurations differ cannot be told.';
+  }
+  const p = rank_sum(vanilla.map(value), compaction.map(value));
   const verb = p < SIGNIFICANCE ? 'differ' : 'do not differ';
   return `The configurations' ${what} ${verb} significantly (exact rank sum test, ${probability_text(p)}).`;
 }
@@ -315,10 +310,7 @@ export function group_table(group: Group): GroupTable {
   if (reference_of(cell)?.reclaimed !== undefined) {
     remarks.push('Published are pages reclaimed; what exactly was counted is not known.');
   }
-  if (Math.min(vanilla.length, compaction.length) >= 4) {
-    const got = (runs: readonly Run[]): number[] => runs.map((r) => r.got);
-    remarks.push(difference_text('huge pages', got(vanilla), got(compaction)));
-  } else remarks.push(FEW_SEEDS);
+  remarks.push(difference_text('huge pages', group, (run) => run.got));
   const columns = ['', 'huge pages', 'attempted', 'percent', ...COLUMNS.map(([t]) => t), 'runs'];
   return { name, columns, rows, verdicts, remarks };
 }
@@ -349,11 +341,8 @@ function ordinary_table(group: Group): Omit<GroupTable, 'name' | 'verdicts'> {
     }
   }
   const remarks = ['Published: nothing remarkable.'];
-  const time = (runs: readonly Run[]): number[] =>
-    runs.map((r) => r.steps.reduce((sum, step) => sum + step.ms, 0));
-  if (Math.min(vanilla.length, compaction.length) >= 4) {
-    remarks.push(difference_text('total costs', time(vanilla), time(compaction)));
-  } else remarks.push(FEW_SEEDS);
+  const time = (run: Run): number => run.steps.reduce((sum, step) => sum + step.ms, 0);
+  remarks.push(difference_text('total costs', group, time));
   if (vanilla.length > 0 && compaction.length > 0) {
     remarks.push(
       `With the same seed both configurations did exactly the same in ${equal} of ${vanilla.length} runs.`,
@@ -379,22 +368,14 @@ export function judge_machines(runs: readonly Run[]): Verdict[] {
       return value(group);
     });
   const verdicts: Verdict[] = [];
-  const steals = (part: readonly Run[]): number =>
-    mean(part.map((r) => r.total['direct_steals'] ?? 0));
   const [x86, x86_64, ppc64] = by(
     'hugepages-at-rest',
-    (g) => 100 - (steals(g.compaction) * 100) / Math.max(1, steals(g.vanilla)),
+    (g) => 100 - (direct_steals(g.compaction) * 100) / Math.max(1, direct_steals(g.vanilla)),
   );
   if (x86 !== undefined && x86_64 !== undefined && ppc64 !== undefined) {
     const rule = 'reduction of direct steals in percent: the first above the second';
-    verdicts.push({ what: 'x86, x86_64', ours: x86, theirs: x86_64, rule, met: x86 > x86_64 });
-    verdicts.push({
-      what: 'x86_64, ppc64',
-      ours: x86_64,
-      theirs: ppc64,
-      rule,
-      met: x86_64 > ppc64,
-    });
+    verdicts.push(verdict('x86, x86_64', x86, x86_64, rule, x86 > x86_64));
+    verdicts.push(verdict('x86_64, ppc64', x86_64, ppc64, rule, x86_64 > ppc64));
   }
   const percent = (part: readonly Run[]): number =>
     mean(part.map((r) => (r.got * 100) / r.attempted));
@@ -402,13 +383,8 @@ export function judge_machines(runs: readonly Run[]): Verdict[] {
   const [a, b, c] = gains;
   if (a !== undefined && b !== undefined && c !== undefined) {
     const rule = 'points gained under load: ppc64 above the others';
-    verdicts.push({
-      what: 'ppc64, best other',
-      ours: c,
-      theirs: Math.max(a, b),
-      rule,
-      met: c > Math.max(a, b),
-    });
+    const other = Math.max(a, b);
+    verdicts.push(verdict('ppc64, best other', c, other, rule, c > other));
   }
   return verdicts;
 }
