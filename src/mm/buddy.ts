@@ -70,7 +70,7 @@ export function expand(
   const p = m.memmap;
   while (high > low) {
     high--;
-    const half = pfn + 2 ** high;
+    const half = pfn + (1 << high);
     p.private_[half] = high;
     p.flags[half]! |= PG_buddy;
     list_add(p, half, zone.free_list + high * MIGRATE_TYPES + type);
@@ -132,7 +132,7 @@ export function __free_one_page(
   const { flags, private_ } = p;
   const nr_free = zone.nr_free;
   const top = nr_free.length - 1;
-  BUG_ON((pfn & (2 ** order - 1)) !== 0, '__free_one_page: the block is not aligned');
+  BUG_ON((pfn & ((1 << order) - 1)) !== 0, '__free_one_page: the block is not aligned');
   BUG_ON((flags[pfn]! & PG_buddy) !== 0, '__free_one_page: the block is free already');
   while (order < top) {
     const buddy = pfn ^ (1 << order);
@@ -183,8 +183,8 @@ export function move_freepages(
     list_del(p, pfn);
     if (tail) list_add_tail(p, pfn, head);
     else list_add(p, pfn, head);
-    moved += 2 ** order;
-    pfn += 2 ** order;
+    moved += 1 << order;
+    pfn += 1 << order;
   }
   return moved;
 }
@@ -201,7 +201,7 @@ export function move_freepages_block(
   type: number,
   tail = false,
 ): number {
-  const block = 2 ** m.shape.pageblock_order;
+  const block = 1 << m.shape.pageblock_order;
   let start = pfn - (pfn % block);
   const end = start + block - 1;
   if (start < zone.zone_start_pfn) start = pfn;

@@ -79,7 +79,7 @@ function free_buffer_ring(m: Machine, head: number): void {
 export function create_empty_buffers(m: Machine, pfn: pfn_t): number {
   const p = m.memmap;
   const b = m.buffer_heads;
-  const nr = 2 ** m.shape.page_shift / BLOCK_SIZE;
+  const nr = (1 << m.shape.page_shift) / BLOCK_SIZE;
   let state = PageUptodate(p, pfn) ? BH_Uptodate : 0;
   if (PageDirty(p, pfn)) state |= BH_Dirty;
   let head = 0;
@@ -241,7 +241,7 @@ function read_block(
 export function mpage_readpage(m: Machine, mapping: AddressSpace, pfn: pfn_t): number {
   const p = m.memmap;
   const b = m.buffer_heads;
-  const nr = 2 ** m.shape.page_shift / BLOCK_SIZE;
+  const nr = (1 << m.shape.page_shift) / BLOCK_SIZE;
   const first = p.index[pfn]! * nr;
   let bh = PagePrivate(p, pfn) ? p.private_[pfn]! : 0;
   let mapped = 0;
@@ -281,7 +281,7 @@ function block_prepare_write(
     const err = create_empty_buffers(m, pfn);
     if (err !== 0) return err;
   }
-  const nr = 2 ** m.shape.page_shift / BLOCK_SIZE;
+  const nr = (1 << m.shape.page_shift) / BLOCK_SIZE;
   const first = p.index[pfn]! * nr;
   let bh = p.private_[pfn]!;
   for (let i = 0; i < nr; i++, bh = b.b_this_page[bh]!) {
@@ -404,7 +404,7 @@ export function generic_file_buffered_write(
   buf: Uint8Array,
   pos: number,
 ): number {
-  const page_size = 2 ** m.shape.page_shift;
+  const page_size = 1 << m.shape.page_shift;
   let done = 0;
   while (done < buf.length) {
     const at = pos + done;
@@ -430,7 +430,7 @@ export function block_truncate_page(m: Machine, mapping: AddressSpace, size: num
   const b = m.buffer_heads;
   const offset = size % BLOCK_SIZE;
   if (offset === 0 || size >= mapping.i_size) return 0;
-  const page_size = 2 ** m.shape.page_shift;
+  const page_size = 1 << m.shape.page_shift;
   const block = Math.floor(size / BLOCK_SIZE);
   const index = Math.floor(size / page_size);
   const in_page = size % page_size;
@@ -467,7 +467,7 @@ export function block_truncate_page(m: Machine, mapping: AddressSpace, size: num
 export function block_write_full_page(m: Machine, mapping: AddressSpace, pfn: pfn_t): number {
   const p = m.memmap;
   const b = m.buffer_heads;
-  const page_size = 2 ** m.shape.page_shift;
+  const page_size = 1 << m.shape.page_shift;
   const start = p.index[pfn]! * page_size;
   const valid = Math.max(0, Math.min(page_size, mapping.i_size - start));
   m.contents.zero_range(pfn, valid, page_size - valid);
@@ -588,7 +588,7 @@ export function __bread(m: Machine, bdev: AddressSpace, block: number, read: boo
     mark_page_accessed(m, b.b_page[near]!);
     return near;
   }
-  const nr = 2 ** m.shape.page_shift / BLOCK_SIZE;
+  const nr = (1 << m.shape.page_shift) / BLOCK_SIZE;
   const index = Math.floor(block / nr);
   const pfn = grab_cache_page_write_begin(m, bdev, index, true);
   if (pfn < 0) return pfn;
@@ -635,7 +635,7 @@ export function brelse(m: Machine, bh: number): void {
  */
 export function forget_block(m: Machine, bdev: AddressSpace, block: number): void {
   const b = m.buffer_heads;
-  const nr = 2 ** m.shape.page_shift / BLOCK_SIZE;
+  const nr = (1 << m.shape.page_shift) / BLOCK_SIZE;
   const pfn = radix_tree_lookup(m, bdev.page_tree, Math.floor(block / nr));
   if (pfn === 0 || !PagePrivate(m.memmap, pfn)) return;
   let bh = m.memmap.private_[pfn]!;

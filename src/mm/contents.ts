@@ -54,8 +54,9 @@ export type DiscardVisitor = (
 export class Contents {
   readonly nr_pages: number;
   readonly page_size: number;
-  /** Frames per section. */
+  /** Frames per section, a power of two, and its logarithm. */
   private readonly section_pages: number;
+  private readonly section_shift: number;
   private readonly sections: (Section | null)[] = [];
   private readonly tags: (Uint32Array | null)[] = [];
 
@@ -64,6 +65,7 @@ export class Contents {
     this.nr_pages = nr_pages;
     this.page_size = page_size;
     this.section_pages = SECTION_BYTES / page_size;
+    this.section_shift = Math.log2(this.section_pages);
   }
 
   /** Bytes of host memory that sections take now, as if every frame in them were backed. */
@@ -82,8 +84,8 @@ export class Contents {
 
   /** True when the frame may hold other bytes than zeroes. */
   is_touched(pfn: pfn_t): boolean {
-    const section = this.sections[Math.floor(pfn / this.section_pages)];
-    return section != null && section.touched[pfn % this.section_pages] !== 0;
+    const section = this.sections[pfn >>> this.section_shift];
+    return section != null && section.touched[pfn & (this.section_pages - 1)] !== 0;
   }
 
   private make_section(nr: number): Section {
@@ -104,9 +106,9 @@ export class Contents {
 
   /** The section of a frame that is about to be written. */
   private touch(pfn: pfn_t): Section {
-    const nr = Math.floor(pfn / this.section_pages);
+    const nr = pfn >>> this.section_shift;
     const section = this.sections[nr] ?? this.make_section(nr);
-    const at = pfn % this.section_pages;
+    const at = pfn & (this.section_pages - 1);
     if (section.touched[at] === 0) {
       section.touched[at] = 1;
       section.nr_touched++;
@@ -116,8 +118,8 @@ export class Contents {
 
   /** Copies `len` bytes from offset `off` of the frame to buf[buf_off]. off + len <= page size. */
   read_page(pfn: pfn_t, off: number, buf: Uint8Array, buf_off: number, len: number): void {
-    const section = this.sections[Math.floor(pfn / this.section_pages)];
-    const at = pfn % this.section_pages;
+    const section = this.sections[pfn >>> this.section_shift];
+    const at = pfn & (this.section_pages - 1);
     if (section == null || section.touched[at] === 0) {
       buf.fill(0, buf_off, buf_off + len);
       return;
@@ -130,7 +132,7 @@ export class Contents {
   write_page(pfn: pfn_t, off: number, buf: Uint8Array, buf_off: number, len: number): void {
     const section = this.touch(pfn);
     const source = buf_off === 0 && len === buf.length ? buf : buf.subarray(buf_off, buf_off + len);
-    section.bytes.set(source, (pfn % this.section_pages) * this.page_size + off);
+    section.bytes.set(source, (pfn & (this.section_pages - 1)) * this.page_size + off);
   }
 
   /** Zeroes the whole frame, its tag too (clear_highpage). Free for one that was never written. */
@@ -141,8 +143,8 @@ export class Contents {
 
   /** Zeroes `len` bytes from offset `off` of the frame. */
   zero_range(pfn: pfn_t, off: number, len: number): void {
-    const section = this.sections[Math.floor(pfn / this.section_pages)];
-    const at = pfn % this.section_pages;
+    const section = this.sections[pfn >>> this.section_shift];
+    const at = pfn & (this.section_pages - 1);
     if (section == null || section.touched[at] === 0) return;
     const from = at * this.page_size + off;
     section.bytes.fill(0, from, from + len);
@@ -153,8 +155,8 @@ export class Contents {
     const tags = this.tags[from >>> TAG_SECTION_SHIFT];
     this.set_tag(to, tags == null ? 0 : tags[from & ((1 << TAG_SECTION_SHIFT) - 1)]!);
     const size = this.page_size;
-    const source = this.sections[Math.floor(from / this.section_pages)];
-    const at = from % this.section_pages;
+    const source = this.sections[from >>> this.section_shift];
+    const at = from & (this.section_pages - 1);
     if (source == null || source.touched[at] === 0) {
       this.zero_range(to, 0, size);
       return;
@@ -162,11 +164,11 @@ export class Contents {
     const target = this.touch(to);
     const start = at * size;
     if (target === source) {
-      target.bytes.copyWithin((to % this.section_pages) * size, start, start + size);
+      target.bytes.copyWithin((to & (this.section_pages - 1)) * size, start, start + size);
     } else {
       target.bytes.set(
         source.bytes.subarray(start, start + size),
-        (to % this.section_pages) * size,
+        (to & (this.section_pages - 1)) * size,
       );
     }
   }

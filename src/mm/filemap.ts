@@ -247,7 +247,7 @@ export function __do_page_cache_readahead(
 ): void {
   const p = m.memmap;
   if (mapping.i_size === 0) return;
-  const end_index = Math.floor((mapping.i_size - 1) / 2 ** m.shape.page_shift);
+  const end_index = Math.floor((mapping.i_size - 1) / (1 << m.shape.page_shift));
   let taken = 0;
   for (let i = 0; i < nr && taken < ra_pool.length; i++) {
     if (index + i > end_index) break;
@@ -292,7 +292,7 @@ function ondemand_readahead(
   index: number,
   req_size: number,
 ): void {
-  const page_size = 2 ** m.shape.page_shift;
+  const page_size = 1 << m.shape.page_shift;
   const max = MAX_READAHEAD_BYTES / page_size;
   const initial = (): void => {
     ra.start = index;
@@ -375,7 +375,7 @@ export function generic_file_read(
 ): number {
   const p = m.memmap;
   const { page_shift } = m.shape;
-  const page_size = 2 ** page_shift;
+  const page_size = 1 << page_shift;
   const size = mapping.i_size;
   if (pos >= size || buf.length === 0) return 0;
   const len = Math.min(buf.length, size - pos);

@@ -30,8 +30,8 @@ const READAHEAD_BYTES = 128 * 1024;
 function do_sync_mmap_readahead(m: Machine, vma: VmArea, file: MmapFile, index: number): void {
   const ra = file.ra!;
   if ((vma.vm_flags & VM_RAND_READ) !== 0) return;
-  const pages = READAHEAD_BYTES / 2 ** m.shape.page_shift;
-  const prev = ra.prev_pos < 0 ? -1 : Math.floor(ra.prev_pos / 2 ** m.shape.page_shift);
+  const pages = READAHEAD_BYTES / (1 << m.shape.page_shift);
+  const prev = ra.prev_pos < 0 ? -1 : Math.floor(ra.prev_pos / (1 << m.shape.page_shift));
   if ((vma.vm_flags & VM_SEQ_READ) !== 0 || index - 1 === prev) {
     page_cache_sync_readahead(m, file.mapping, ra, index, pages);
     return;
@@ -53,7 +53,7 @@ function do_async_mmap_readahead(
   if ((vma.vm_flags & VM_RAND_READ) !== 0) return;
   if (file.mmap_miss > 0) file.mmap_miss--;
   if ((m.memmap.flags[pfn]! & PG_reclaim) === 0) return;
-  const pages = READAHEAD_BYTES / 2 ** m.shape.page_shift;
+  const pages = READAHEAD_BYTES / (1 << m.shape.page_shift);
   page_cache_async_readahead(m, file.mapping, file.ra!, pfn, index, pages);
 }
 
@@ -77,7 +77,7 @@ export function filemap_fault(m: Machine, vma: VmArea, index: number): pfn_t {
   const { mapping } = file;
   if (mapping.a_ops.fault !== undefined) return mapping.a_ops.fault(m, mapping, index);
   file.ra ??= new FileRaState();
-  const page_size = 2 ** m.shape.page_shift;
+  const page_size = 1 << m.shape.page_shift;
   if (index >= Math.ceil(mapping.i_size / page_size)) return -EIO;
   let pfn = find_get_page(m, mapping, index);
   if (pfn >= 0) do_async_mmap_readahead(m, vma, file, pfn, index);

@@ -490,7 +490,7 @@ function expand_stack(m: Machine, vma: VmArea, vpn: vpn_t): number {
   // Even without a page yet, so that the anon_vma covers what grows (as Linux does it).
   if (anon_vma_prepare(m, vma) !== 0) return -ENOMEM;
   const size = vma.vm_end - vpn;
-  if (size * 2 ** m.shape.page_shift > STACK_LIMIT_BYTES) return -ENOMEM;
+  if (size * (1 << m.shape.page_shift) > STACK_LIMIT_BYTES) return -ENOMEM;
   const grow = vma.vm_start - vpn;
   if (grow > vma.vm_pgoff) return -ENOMEM;
   const mm = vma.vm_mm;
@@ -812,7 +812,7 @@ export function free_pgtables(
     unlink_file_vma(vma);
     // Areas close to each other share tables: one walk for all of them.
     let last = vma;
-    while (i + 1 < areas.length && areas[i + 1]!.vm_start <= last.vm_end + 2 ** PMD_SHIFT) {
+    while (i + 1 < areas.length && areas[i + 1]!.vm_start <= last.vm_end + (1 << PMD_SHIFT)) {
       last = areas[++i]!;
       unlink_anon_vmas(m, last);
       unlink_file_vma(last);

@@ -185,7 +185,7 @@ export function compound_order(p: Memmap, pfn: pfn_t): order_t {
 
 /** Pages of a head's block, 1 for a page that is no head (mm.h: thp_nr_pages, compound_nr). */
 export function compound_nr(p: Memmap, pfn: pfn_t): number {
-  return (p.flags[pfn]! & PG_head) !== 0 ? 2 ** p.private_[pfn + 1]! : 1;
+  return (p.flags[pfn]! & PG_head) !== 0 ? 1 << p.private_[pfn + 1]! : 1;
 }
 
 /** Entries of upper page tables that map the block of this head as a whole (mm.h). */

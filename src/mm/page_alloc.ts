@@ -46,7 +46,7 @@ export function node_zonelist(m: Machine, gfp: number, nid: nid_t): readonly Zon
 /** Checks and readies a block that is being handed out (page_alloc.c: prep_new_page). */
 export function prep_new_page(m: Machine, pfn: pfn_t, order: order_t, gfp: number): void {
   const p = m.memmap;
-  const end = pfn + 2 ** order;
+  const end = pfn + (1 << order);
   for (let i = pfn; i < end; i++) {
     BUG_ON(
       p._count[i] !== 0 || p._mapcount[i] !== 0 || p.mapping[i] !== 0 || p.flags[i] !== 0,
@@ -65,7 +65,7 @@ export function prep_new_page(m: Machine, pfn: pfn_t, order: order_t, gfp: numbe
 export function prep_compound_page(p: Memmap, pfn: pfn_t, order: order_t): void {
   p.flags[pfn]! |= PG_head;
   p.private_[pfn + 1] = order;
-  for (let i = pfn + 1; i < pfn + 2 ** order; i++) {
+  for (let i = pfn + 1; i < pfn + (1 << order); i++) {
     p.flags[i]! |= PG_tail;
     p.index[i] = pfn;
   }
@@ -75,7 +75,7 @@ function destroy_compound_page(p: Memmap, pfn: pfn_t, order: order_t): void {
   BUG_ON(p.private_[pfn + 1] !== order, 'destroy_compound_page: freed at another order');
   p.flags[pfn]! &= ~PG_head;
   p.private_[pfn + 1] = 0;
-  for (let i = pfn + 1; i < pfn + 2 ** order; i++) p.flags[i]! &= ~PG_tail;
+  for (let i = pfn + 1; i < pfn + (1 << order); i++) p.flags[i]! &= ~PG_tail;
 }
 
 /** Takes a block out of service: checks and clears its state (page_alloc.c: free_pages_prepare). */
@@ -84,7 +84,7 @@ export function free_pages_prepare(m: Machine, pfn: pfn_t, order: order_t): void
   if (m.trace.mm_page_free_direct.enabled) m.trace.mm_page_free_direct.emit(pfn, order);
   if ((p.flags[pfn]! & PG_head) !== 0) destroy_compound_page(p, pfn, order);
   if ((p.mapping[pfn]! & PAGE_MAPPING_ANON) !== 0) p.mapping[pfn] = 0;
-  const end = pfn + 2 ** order;
+  const end = pfn + (1 << order);
   for (let i = pfn; i < end; i++) {
     BUG_ON((p.flags[i]! & PAGE_FLAGS_CHECK_AT_FREE) !== 0, 'free_pages_check: a bad page is freed');
     BUG_ON(

@@ -308,8 +308,8 @@ export function free_pgd_range(
   mm.last_table = null;
   mm.last_table_index = -1;
   const pgd = mm.pgd!.tables!;
-  const first = Math.floor(addr / 2 ** PMD_SHIFT);
-  const last = Math.floor((end - 1) / 2 ** PMD_SHIFT);
+  const first = Math.floor(addr / (1 << PMD_SHIFT));
+  const last = Math.floor((end - 1) / (1 << PMD_SHIFT));
   for (let i = first; i <= last; ) {
     const vpn = i * 2 ** PMD_SHIFT;
     const pud = pgd[vpn >>> PGDIR_SHIFT]!;
@@ -323,7 +323,7 @@ export function free_pgd_range(
       // The last pte page below this pmd: the pmd page itself may go now.
       if (i === last || (i & 511) === 511) {
         const start = (vpn >>> PUD_SHIFT) * 2 ** PUD_SHIFT;
-        if (start >= floor && start + 2 ** PUD_SHIFT <= ceiling) {
+        if (start >= floor && start + (1 << PUD_SHIFT) <= ceiling) {
           BUG_ON((pmd.deposits?.length ?? 0) > 0, 'free_pgd_range: a huge page is mapped');
           pud.tables![(vpn >>> PUD_SHIFT) & 511] = null;
           tlb.tlb_remove_page(m, pmd.pfn);
@@ -332,7 +332,7 @@ export function free_pgd_range(
     }
     if (i === last || vpn >>> PGDIR_SHIFT !== (vpn + 512) >>> PGDIR_SHIFT) {
       const start = (vpn >>> PGDIR_SHIFT) * 2 ** PGDIR_SHIFT;
-      if (start >= floor && start + 2 ** PGDIR_SHIFT <= ceiling) {
+      if (start >= floor && start + (1 << PGDIR_SHIFT) <= ceiling) {
         pgd[vpn >>> PGDIR_SHIFT] = null;
         tlb.tlb_remove_page(m, pud.pfn);
       }

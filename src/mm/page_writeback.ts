@@ -207,7 +207,7 @@ export function submit_bio(m: Machine, q: BlockQueue, building = -1): void {
   q.bio_bytes = 0;
   let err = q.device.write(q.bounce.subarray(0, bytes), q.bio_offset);
   if (q.tags_at >= 0 && err === 0) {
-    const at = q.tags_at + (q.bio_offset / 2 ** m.shape.page_shift) * 4;
+    const at = q.tags_at + (q.bio_offset / (1 << m.shape.page_shift)) * 4;
     err = q.device.write(new Uint8Array(q.bio_tags.buffer, 0, nr * 4), at);
   }
   q.writes++;
@@ -486,7 +486,7 @@ function determine_dirtyable_memory(m: Machine): number {
 export function background_thresh(m: Machine): number {
   const dirty = dirty_thresh(m);
   const bytes = m.sysctl['dirty_background_bytes'] ?? 0;
-  const page_size = 2 ** m.shape.page_shift;
+  const page_size = 1 << m.shape.page_shift;
   let background: number;
   if (bytes > 0) background = Math.ceil(bytes / page_size);
   else {
@@ -499,7 +499,7 @@ export function background_thresh(m: Machine): number {
 /** The writers' limit, in pages. The ratio is taken as 5 at least. */
 export function dirty_thresh(m: Machine): number {
   const bytes = m.sysctl['dirty_bytes'] ?? 0;
-  if (bytes > 0) return Math.ceil(bytes / 2 ** m.shape.page_shift);
+  if (bytes > 0) return Math.ceil(bytes / (1 << m.shape.page_shift));
   const ratio = Math.max(5, m.sysctl['dirty_ratio'] ?? 20);
   return Math.floor((ratio * determine_dirtyable_memory(m)) / 100);
 }
@@ -511,7 +511,7 @@ function nr_dirty(m: Machine): number {
 /** Pages dirtied between two looks at the limits (set_ratelimit). */
 function ratelimit_pages(m: Machine): number {
   const pages = Math.floor(m.totalram_pages / (m.shape.nr_cpus * 32));
-  return Math.max(16, Math.min(pages, (4 << 20) / 2 ** m.shape.page_shift));
+  return Math.max(16, Math.min(pages, (4 << 20) / (1 << m.shape.page_shift)));
 }
 
 /**

@@ -24,7 +24,7 @@ export function change_pageblock_range(
   order: number,
   type: number,
 ): void {
-  const step = 2 ** m.shape.pageblock_order;
-  const end = Math.min(pfn + 2 ** order, zone_end_pfn(zone));
+  const step = 1 << m.shape.pageblock_order;
+  const end = Math.min(pfn + (1 << order), zone_end_pfn(zone));
   for (; pfn < end; pfn += step) set_pageblock_migratetype(m, zone, pfn, type);
 }

@@ -118,7 +118,7 @@ function new_slab(m: Machine, s: KmemCache, gfp: number, nid: number): number {
   SetPageFlag(p, pfn, PG_slab);
   p.private_[pfn] = s.id;
   p.index[pfn] = row;
-  mod_zone_page_state(zone, slab_counter(s), 2 ** order);
+  mod_zone_page_state(zone, slab_counter(s), 1 << order);
   const n = s.get_node(zone.nid);
   n.nr_slabs++;
   n.total_objects += objects;
@@ -134,13 +134,13 @@ function discard_slab(m: Machine, s: KmemCache, row: number): void {
   const n = s.get_node(zone.nid);
   n.nr_slabs--;
   n.total_objects -= s.slab_objects[row]!;
-  mod_zone_page_state(zone, slab_counter(s), -(2 ** order));
+  mod_zone_page_state(zone, slab_counter(s), -(1 << order));
   ClearPageFlag(m.memmap, pfn, PG_slab);
   m.memmap.private_[pfn] = 0;
   m.memmap.index[pfn] = 0;
   s.slab_pfn[row] = -1;
   s.free_rows.push(row);
-  m.reclaimed_slab += 2 ** order;
+  m.reclaimed_slab += 1 << order;
   m.kernel.__free_pages(m, pfn, order);
 }
 
@@ -351,7 +351,7 @@ export function get_slabinfo(s: KmemCache): SlabInfo {
     num_objs,
     objsize: s.size,
     objperslab: s.objects,
-    pagesperslab: 2 ** s.order,
+    pagesperslab: 1 << s.order,
     num_slabs,
   };
 }

@@ -94,7 +94,7 @@ export class SwapInfo {
 export function swapon(m: Machine, path: string, slots: number, device?: BlockDevice): number {
   const type = m.swap_info.length;
   if (type >= MAX_SWAPFILES || slots < 2 || slots > 2 ** 28) return -EINVAL;
-  const page_size = 2 ** m.shape.page_shift;
+  const page_size = 1 << m.shape.page_shift;
   const bytes = swap_device_bytes(slots, page_size);
   if (device !== undefined && device.size < bytes) return -EINVAL;
   const bdev = add_block_device(m, device ?? new MemoryBlockDevice(bytes), slots * page_size);
@@ -376,7 +376,7 @@ export function swap_writepage(m: Machine, pfn: pfn_t): number {
   set_page_writeback(m, pfn);
   count_vm_event(m, PSWPOUT);
   unlock_page(m.memmap, pfn);
-  const size = 2 ** m.shape.page_shift;
+  const size = 1 << m.shape.page_shift;
   submit_page_write(m, swap_queue(m, entry), pfn, 0, size, swp_offset(entry) * size, true);
   return 0;
 }
@@ -391,7 +391,7 @@ const tag_bytes = new Uint8Array(tag_read.buffer);
 /** Fills a locked page from its slot and unlocks it; not uptodate when that failed. */
 export function swap_readpage(m: Machine, pfn: pfn_t): void {
   const entry = m.memmap.private_[pfn]!;
-  const size = 2 ** m.shape.page_shift;
+  const size = 1 << m.shape.page_shift;
   const offset = swp_offset(entry);
   const q = swap_queue(m, entry);
   let err = submit_read(m, q, offset * size, size);
@@ -478,7 +478,7 @@ export function copy_swap_slots(
   from: BlockDevice,
   to: BlockDevice,
 ): void {
-  const size = 2 ** m.shape.page_shift;
+  const size = 1 << m.shape.page_shift;
   const { tags_at } = m.block_devices[si.bdev]!;
   const page = new Uint8Array(size);
   const copy = (buf: Uint8Array, offset: number): void => {

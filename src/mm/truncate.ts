@@ -84,7 +84,7 @@ export function truncate_some_pages(m: Machine, mapping: AddressSpace, next: num
 /** Zeroes what lies behind byte `lstart` in the page that it cuts in two. */
 export function truncate_partial_page(m: Machine, mapping: AddressSpace, lstart: number): void {
   const p = m.memmap;
-  const page_size = 2 ** m.shape.page_shift;
+  const page_size = 1 << m.shape.page_shift;
   const start = Math.ceil(lstart / page_size);
   const partial = lstart % page_size;
   if (partial === 0 || mapping.nrpages === 0) return;
@@ -102,7 +102,7 @@ export function truncate_partial_page(m: Machine, mapping: AddressSpace, lstart:
  * the cut (truncate.c: truncate_inode_pages).
  */
 export function truncate_inode_pages(m: Machine, mapping: AddressSpace, lstart: number): void {
-  let next = Math.ceil(lstart / 2 ** m.shape.page_shift);
+  let next = Math.ceil(lstart / (1 << m.shape.page_shift));
   while (next >= 0) next = truncate_some_pages(m, mapping, next);
   truncate_partial_page(m, mapping, lstart);
 }

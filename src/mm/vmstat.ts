@@ -178,9 +178,9 @@ export function fill_contig_page_info(
   for (let order = 0; order < nr_free.length; order++) {
     const blocks = nr_free[order]!;
     info.free_blocks_total += blocks;
-    info.free_pages += blocks * 2 ** order;
+    info.free_pages += blocks * (1 << order);
     if (order >= suitable_order)
-      info.free_blocks_suitable += blocks * 2 ** (order - suitable_order);
+      info.free_blocks_suitable += blocks * (1 << (order - suitable_order));
   }
   return info;
 }
@@ -193,7 +193,7 @@ export function fill_contig_page_info(
 export function __fragmentation_index(order: number, info: ContigPageInfo): number {
   if (info.free_blocks_total === 0) return 0;
   if (info.free_blocks_suitable !== 0) return -1000;
-  const requested = 2 ** order;
+  const requested = 1 << order;
   const a = Math.floor((info.free_pages * 1000) / requested);
   return 1000 - Math.floor((1000 + a) / info.free_blocks_total);
 }
@@ -206,7 +206,7 @@ export function fragmentation_index(zone: Zone, order: number): number {
 /** vmstat.c: unusable_free_index. Thousandths of the free memory that an order cannot use. */
 export function unusable_free_index(order: number, info: ContigPageInfo): number {
   if (info.free_pages === 0) return 1000;
-  const unusable = info.free_pages - info.free_blocks_suitable * 2 ** order;
+  const unusable = info.free_pages - info.free_blocks_suitable * (1 << order);
   return Math.floor((unusable * 1000) / info.free_pages);
 }
 

@@ -329,7 +329,7 @@ function free_last_blocks(m: Machine, inode: DiskInode, first: number): void {
 /** One step of freeing what lies behind the cut: pages first, then blocks. Cannot fail. */
 function cut_some(m: Machine, inode: DiskInode): void {
   const mapping = inode.mapping!;
-  const first_page = Math.ceil(inode.cut / 2 ** m.shape.page_shift);
+  const first_page = Math.ceil(inode.cut / (1 << m.shape.page_shift));
   if (truncate_some_pages(m, mapping, first_page) >= 0) return;
   const first_block = Math.ceil(inode.cut / BLOCK);
   if (free_one_chunk(m, inode, first_block)) return;
@@ -387,7 +387,7 @@ export function set_size(m: Machine, inode: DiskInode, size: number): number | J
     if (err !== 0) return err;
     mapping.i_size = size;
     // Processes lose their private copies behind the new end, too (truncate_pagecache).
-    const first = Math.ceil(size / 2 ** m.shape.page_shift);
+    const first = Math.ceil(size / (1 << m.shape.page_shift));
     unmap_mapping_range(m, mapping, first, MAX_PAGE_INDEX, true);
     truncate_partial_page(m, mapping, size);
     const rest = cut_at(m, inode, size);

@@ -116,7 +116,7 @@ export class CompactControl {
 function isolate_freepages_block(m: Machine, cc: CompactControl, block_pfn: pfn_t): number {
   const p = m.memmap;
   const flags = p.flags;
-  const end = Math.min(block_pfn + 2 ** m.shape.pageblock_order, zone_end_pfn(cc.zone));
+  const end = Math.min(block_pfn + (1 << m.shape.pageblock_order), zone_end_pfn(cc.zone));
   count_vm_events(m, COMPACTFREE_SCANNED, end - block_pfn);
   let total = 0;
   for (let pfn = block_pfn; pfn < end; pfn++) {
@@ -148,7 +148,7 @@ function suitable_migration_target(m: Machine, zone: Zone, pfn: pfn_t): boolean 
  */
 function isolate_freepages(m: Machine, cc: CompactControl): boolean {
   const zone = cc.zone;
-  const block = 2 ** m.shape.pageblock_order;
+  const block = 1 << m.shape.pageblock_order;
   if (cc.scanned < 0) {
     cc.scan_pfn = cc.free_pfn;
     cc.scan_low = cc.migrate_pfn + block;
@@ -204,7 +204,7 @@ function isolate_migratepages(m: Machine, cc: CompactControl): number {
   const p = m.memmap;
   const zone = cc.zone;
   const flags = p.flags;
-  const block = 2 ** m.shape.pageblock_order;
+  const block = 1 << m.shape.pageblock_order;
   let pfn = Math.max(cc.migrate_pfn, zone.zone_start_pfn);
   const end = Math.ceil((pfn + block) / block) * block;
   if (end > cc.free_pfn || !pfn_valid(m, pfn) || pfn >= zone_end_pfn(zone)) {
@@ -252,7 +252,7 @@ function compact_finished(m: Machine, cc: CompactControl): number {
   // An explicit compaction runs until the scanners meet: both outcomes of the watermark test below
   // are "continue" then.
   if (cc.order < 0) return COMPACT_CONTINUE;
-  const watermark = zone.watermark[WMARK_LOW]! + 2 ** cc.order;
+  const watermark = zone.watermark[WMARK_LOW]! + (1 << cc.order);
   if (!zone_watermark_ok(zone, cc.order, watermark, 0, 0)) return COMPACT_CONTINUE;
   for (let order = cc.order; order < m.shape.max_order; order++) {
     if (!list_empty(p, free_list_head(zone, order, cc.migratetype))) return COMPACT_PARTIAL;
@@ -278,7 +278,7 @@ export function* compact_zone(m: Machine, zone: Zone, cc: CompactControl): Job {
   cc.migratepages = heads + 1;
   cc.migrate_pfn = zone.zone_start_pfn;
   const end = zone_end_pfn(zone);
-  cc.free_pfn = end - (end % 2 ** m.shape.pageblock_order);
+  cc.free_pfn = end - (end % (1 << m.shape.pageblock_order));
   const { mm_compaction_begin, mm_compaction_end } = m.trace;
   if (mm_compaction_begin.enabled) mm_compaction_begin.emit(cc.migrate_pfn, cc.free_pfn, 1);
   lru_add_drain(m); // migrate_prep_local: once, not per batch
@@ -328,7 +328,7 @@ export function* try_to_compact_pages(
   let rc = COMPACT_SKIPPED;
   for (const zone of zonelist) {
     if (zone.zone_idx > high_zoneidx) continue;
-    const watermark = zone.watermark[WMARK_LOW]! + 2 * 2 ** order;
+    const watermark = zone.watermark[WMARK_LOW]! + (2 << order);
     if (!zone_watermark_ok(zone, 0, watermark, 0, 0)) continue;
     const fragindex = fragmentation_index(zone, order);
     if (fragindex >= 0 && fragindex <= m.sysctl['extfrag_threshold']!) continue;

@@ -86,7 +86,7 @@ function __rmqueue_fallback(
         grouping_off
       ) {
         const pages = move_freepages_block(m, zone, pfn, start_migratetype);
-        if (pages >= 2 ** (pageblock_order - 1) || grouping_off) {
+        if (pages >= 1 << (pageblock_order - 1) || grouping_off) {
           set_pageblock_migratetype(m, zone, pfn, start_migratetype);
         }
         migratetype = start_migratetype;
@@ -191,7 +191,7 @@ export function free_one_page(
   zone.all_unreclaimable = 0;
   zone.pages_scanned = 0;
   __free_one_page(m, zone, pfn, order, migratetype);
-  mod_nr_free_pages(m, zone, 2 ** order);
+  mod_nr_free_pages(m, zone, 1 << order);
 }
 
 /** A page that is freed while mlocked gives its accounting back (page_alloc.c: free_page_mlock). */
@@ -206,7 +206,7 @@ export function __free_pages_ok(m: Machine, pfn: pfn_t, order: order_t): void {
   const zone = page_zone(m, pfn);
   if ((m.memmap.flags[pfn]! & PG_mlocked) !== 0) free_page_mlock(m, zone, pfn);
   free_pages_prepare(m, pfn, order);
-  m.vm_events[PGFREE]! += 2 ** order;
+  m.vm_events[PGFREE]! += 1 << order;
   free_one_page(m, zone, pfn, order, get_pageblock_migratetype(m, zone, pfn));
 }
 
@@ -271,14 +271,14 @@ export function drain_local_pages(m: Machine): void {
 export function split_free_page(m: Machine, zone: Zone, pfn: pfn_t): number {
   const p = m.memmap;
   const order = p.private_[pfn]!;
-  const watermark = zone.watermark[WMARK_LOW]! + 2 ** order;
+  const watermark = zone.watermark[WMARK_LOW]! + (1 << order);
   if (!zone_watermark_ok(zone, 0, watermark, 0, 0)) return 0;
   del_page_from_free_list(m, zone, pfn);
-  mod_nr_free_pages(m, zone, -(2 ** order));
-  const end = pfn + 2 ** order;
+  mod_nr_free_pages(m, zone, -(1 << order));
+  const end = pfn + (1 << order);
   for (let i = pfn; i < end; i++) p._count[i] = 1;
   if (order >= m.shape.pageblock_order - 1) {
-    const block = 2 ** m.shape.pageblock_order;
+    const block = 1 << m.shape.pageblock_order;
     for (let i = pfn; i < end; i += block) {
       set_pageblock_migratetype(m, zone, i, MIGRATE_MOVABLE);
     }
@@ -311,9 +311,9 @@ export function buffered_rmqueue(
   } else {
     pfn = __rmqueue(m, zone, order, migratetype);
     if (pfn < 0) return -1;
-    mod_nr_free_pages(m, zone, -(2 ** order));
+    mod_nr_free_pages(m, zone, -(1 << order));
   }
-  m.vm_events[PGALLOC + zone.zone_idx]! += 2 ** order;
+  m.vm_events[PGALLOC + zone.zone_idx]! += 1 << order;
   if (m.shape.numa) zone_statistics(m, preferred_zone, zone);
   prep_new_page(m, pfn, order, gfp);
   return pfn;

@@ -77,13 +77,13 @@ export function zone_watermark_ok(
   alloc_flags: number,
 ): boolean {
   let min = mark;
-  let free_pages = zone.vm_stat[NR_FREE_PAGES]! - zone.nr_free_unfolded - 2 ** order + 1;
+  let free_pages = zone.vm_stat[NR_FREE_PAGES]! - zone.nr_free_unfolded - (1 << order) + 1;
   if ((alloc_flags & ALLOC_HIGH) !== 0) min -= Math.trunc(min / 2);
   if ((alloc_flags & ALLOC_HARDER) !== 0) min -= Math.trunc(min / 4);
   if (free_pages <= min + zone.lowmem_reserve[classzone_idx]!) return false;
   const nr_free = zone.nr_free;
   for (let o = 0; o < order; o++) {
-    free_pages -= nr_free[o]! * 2 ** o;
+    free_pages -= nr_free[o]! << o;
     min >>= 1;
     if (free_pages <= min) return false;
   }
@@ -92,7 +92,7 @@ export function zone_watermark_ok(
 
 /** The size of one refill of a per-CPU list, by the zone's size (page_alloc.c: zone_batchsize). */
 export function zone_batchsize(present_pages: number, page_shift: number): number {
-  const page_size = 2 ** page_shift;
+  const page_size = 1 << page_shift;
   let batch = Math.floor(present_pages / 1024);
   if (batch * page_size > 512 * 1024) batch = Math.floor((512 * 1024) / page_size);
   batch = Math.floor(batch / 4);
@@ -219,7 +219,7 @@ function calculate_totalreserve_pages(m: Machine): void {
  * but at most two, and gives surplus RESERVE blocks back. (page_alloc.c: setup_zone_migrate_reserve)
  */
 export function setup_zone_migrate_reserve(m: Machine, zone: Zone): void {
-  const block = 2 ** m.shape.pageblock_order;
+  const block = 1 << m.shape.pageblock_order;
   let reserve = Math.min(2, Math.ceil(zone.watermark[WMARK_MIN]! / block));
   const end = zone_end_pfn(zone);
   for (let pfn = zone.zone_start_pfn; pfn < end; pfn += block) {

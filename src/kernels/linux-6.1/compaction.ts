@@ -282,7 +282,7 @@ function isolate_freepages_block(
     nr_scanned++;
     if (PageCompound(p, pfn)) {
       const order = compound_order(p, pfn);
-      if (order < m.shape.max_order) pfn += 2 ** order - 1;
+      if (order < m.shape.max_order) pfn += (1 << order) - 1;
       continue;
     }
     if ((p.flags[pfn]! & PG_buddy) === 0) continue;
@@ -310,7 +310,7 @@ function isolate_freepages_block(
 /** Puts a block that has left the buddy lists on freepages; its order waits in private_. */
 function take_free_block(m: Machine, cc: CompactControl, pfn: pfn_t, order: order_t): void {
   m.memmap.private_[pfn] = order;
-  cc.nr_freepages += 2 ** order;
+  cc.nr_freepages += 1 << order;
   list_add_tail(m.memmap, pfn, cc.freepages);
 }
 
@@ -324,7 +324,7 @@ function split_map_pages(m: Machine, head: number): void {
     list_del(p, pfn);
     p.private_[pfn] = 0;
     // To the front, which this walk has left behind.
-    for (let i = pfn; i < pfn + 2 ** order; i++) {
+    for (let i = pfn; i < pfn + (1 << order); i++) {
       p._count[i] = 1;
       list_add(p, i, head);
     }
@@ -418,7 +418,7 @@ function fast_isolate_freepages(m: Machine, cc: CompactControl): void {
   let page = -1;
   let scan_start = false;
   if (cc.free_pfn >= zone.compact_init_free_pfn) {
-    limit = (2 ** m.shape.pageblock_order) >> 1;
+    limit = (1 << m.shape.pageblock_order) >> 1;
     scan_start = true;
   }
   const distance = cc.free_pfn - cc.migrate_pfn;
@@ -481,7 +481,7 @@ function fast_isolate_freepages(m: Machine, cc: CompactControl): void {
     }
   }
   if (highest > 0 && highest >= zone.compact_cached_free_pfn) {
-    zone.compact_cached_free_pfn = highest - 2 ** m.shape.pageblock_order;
+    zone.compact_cached_free_pfn = highest - (1 << m.shape.pageblock_order);
   }
   cc.total_free_scanned += nr_scanned;
   if (page >= 0) fast_isolate_around(m, cc, page);
@@ -494,7 +494,7 @@ function fast_isolate_freepages(m: Machine, cc: CompactControl): void {
  */
 function isolate_freepages(m: Machine, cc: CompactControl): void {
   const { zone } = cc;
-  const block = 2 ** m.shape.pageblock_order;
+  const block = 1 << m.shape.pageblock_order;
   fast_isolate_freepages(m, cc);
   if (cc.nr_freepages === 0) {
     let start = cc.free_pfn;
@@ -616,13 +616,13 @@ function isolate_migratepages_block(
     }
     const flags = p.flags[low_pfn]!;
     if ((flags & PG_buddy) !== 0) {
-      low_pfn += 2 ** p.private_[low_pfn]! - 1;
+      low_pfn += (1 << p.private_[low_pfn]!) - 1;
       continue;
     }
     let taken = false;
     if (PageCompound(p, low_pfn)) {
       const order = compound_order(p, low_pfn);
-      if (order < m.shape.max_order) low_pfn += 2 ** order - 1;
+      if (order < m.shape.max_order) low_pfn += (1 << order) - 1;
     } else if ((flags & PG_lru) !== 0 && get_page_unless_zero(p, low_pfn)) {
       if (can_isolate(m, cc, low_pfn)) {
         if (!skip_updated) {
@@ -659,7 +659,7 @@ function isolate_migratepages_block(
     }
     if (low_pfn < next_skip_pfn) {
       low_pfn = next_skip_pfn - 1;
-      next_skip_pfn += 2 ** cc.order;
+      next_skip_pfn += 1 << cc.order;
     }
   }
   if (low_pfn > end_pfn) low_pfn = end_pfn;
@@ -759,7 +759,7 @@ function isolate_migratepages(m: Machine, cc: CompactControl): number {
     }
     fast_find_block = false;
     cc.migrate_pfn = low_pfn = block_start = block_end;
-    block_end += 2 ** m.shape.pageblock_order;
+    block_end += 1 << m.shape.pageblock_order;
   }
   return cc.nr_migratepages > 0 ? ISOLATE_SUCCESS : ISOLATE_NONE;
 }
@@ -769,7 +769,7 @@ export function fragmentation_score_zone(m: Machine, zone: Zone): number {
   const order = m.shape.pageblock_order;
   const info = fill_contig_page_info(zone.nr_free, order);
   if (info.free_pages === 0) return 0;
-  const unusable = info.free_pages - info.free_blocks_suitable * 2 ** order;
+  const unusable = info.free_pages - info.free_blocks_suitable * (1 << order);
   return Math.floor((unusable * 100) / info.free_pages);
 }
 

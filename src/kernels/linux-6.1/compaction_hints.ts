@@ -93,15 +93,15 @@ export function compaction_restarting(zone: Zone, order: order_t): boolean {
 
 /** The first frame of the pageblock that holds pfn. */
 export const pageblock_start_pfn = (m: Machine, pfn: pfn_t): pfn_t =>
-  pfn - (pfn % 2 ** m.shape.pageblock_order);
+  pfn - (pfn % (1 << m.shape.pageblock_order));
 /** One past the pageblock that holds pfn: an aligned pfn has a whole block before its end. */
 export const pageblock_end_pfn = (m: Machine, pfn: pfn_t): pfn_t =>
-  pageblock_start_pfn(m, pfn) + 2 ** m.shape.pageblock_order;
+  pageblock_start_pfn(m, pfn) + (1 << m.shape.pageblock_order);
 export const pageblock_aligned = (m: Machine, pfn: pfn_t): boolean =>
-  pfn % 2 ** m.shape.pageblock_order === 0;
-export const block_start_pfn = (pfn: pfn_t, order: number): pfn_t => pfn - (pfn % 2 ** order);
+  pfn % (1 << m.shape.pageblock_order) === 0;
+export const block_start_pfn = (pfn: pfn_t, order: number): pfn_t => pfn - (pfn % (1 << order));
 export const block_end_pfn = (pfn: pfn_t, order: number): pfn_t =>
-  block_start_pfn(pfn, order) + 2 ** order;
+  block_start_pfn(pfn, order) + (1 << order);
 
 export function skip_index(m: Machine, zone: Zone, pfn: pfn_t): number {
   return (pfn - zone.pageblock_base) >>> m.shape.pageblock_order;
@@ -152,7 +152,7 @@ function __reset_isolation_pfn(
   }
   const last = Math.min(pageblock_end_pfn(m, pfn), zone_end_pfn(zone)) - 1;
   const first = Math.max(pageblock_start_pfn(m, pfn), zone.zone_start_pfn);
-  for (let i = first; i <= last; i += 2 ** PAGE_ALLOC_COSTLY_ORDER) {
+  for (let i = first; i <= last; i += 1 << PAGE_ALLOC_COSTLY_ORDER) {
     const flags = p.flags[i]!;
     if ((check_source && (flags & PG_lru) !== 0) || (check_target && (flags & PG_buddy) !== 0)) {
       zone.pageblock_skip[skip_index(m, zone, i)] = 0;
@@ -169,7 +169,7 @@ function __reset_isolation_pfn(
 export function __reset_isolation_suitable(m: Machine, zone: Zone): void {
   if (!zone.compact_blockskip_flush) return;
   zone.compact_blockskip_flush = false;
-  const block = 2 ** m.shape.pageblock_order;
+  const block = 1 << m.shape.pageblock_order;
   let migrate_pfn = zone.zone_start_pfn;
   let free_pfn = zone_end_pfn(zone) - 1;
   let reset_migrate = free_pfn;

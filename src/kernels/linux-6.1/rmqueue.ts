@@ -110,13 +110,13 @@ export function __free_one_page(
   const p = m.memmap;
   const top = m.shape.max_order - 1;
   const pageblock_order = m.shape.pageblock_order;
-  BUG_ON((pfn & (2 ** order - 1)) !== 0, '__free_one_page: the block is not aligned');
+  BUG_ON((pfn & ((1 << order) - 1)) !== 0, '__free_one_page: the block is not aligned');
   BUG_ON((p.flags[pfn]! & PG_buddy) !== 0, '__free_one_page: the block is free already');
   const capc = m.capture_control === null ? null : task_capc(m, zone);
-  if (type !== MIGRATE_ISOLATE) zone.vm_stat[NR_FREE_PAGES]! += 2 ** order;
+  if (type !== MIGRATE_ISOLATE) zone.vm_stat[NR_FREE_PAGES]! += 1 << order;
   while (order < top) {
     if (capc !== null && compaction_capture(m, capc, pfn, order, type)) {
-      zone.vm_stat[NR_FREE_PAGES]! -= 2 ** order;
+      zone.vm_stat[NR_FREE_PAGES]! -= 1 << order;
       return;
     }
     const buddy = pfn ^ (1 << order);
@@ -144,7 +144,7 @@ export function __free_one_page(
 /** Pages of the pageblock that are on LRU lists, as far as it lies in the zone. */
 function count_movable_pages(m: Machine, zone: Zone, pfn: pfn_t): number {
   const flags = m.memmap.flags;
-  const block = 2 ** m.shape.pageblock_order;
+  const block = 1 << m.shape.pageblock_order;
   const start = pfn - (pfn % block);
   let movable = 0;
   for (let i = Math.max(start, zone.zone_start_pfn); i < start + block; i++) {
@@ -216,10 +216,10 @@ function steal_suitable_fallback(
         let alike_pages = 0;
         if (start_type === MIGRATE_MOVABLE) alike_pages = num_movable;
         else if (old_block_type === MIGRATE_MOVABLE) {
-          alike_pages = 2 ** pageblock_order - (free_pages + num_movable);
+          alike_pages = (1 << pageblock_order) - (free_pages + num_movable);
         }
         if (
-          free_pages + alike_pages >= 2 ** (pageblock_order - 1) ||
+          free_pages + alike_pages >= 1 << (pageblock_order - 1) ||
           m.page_group_by_mobility_disabled
         ) {
           set_pageblock_migratetype(m, zone, pfn, start_type);
@@ -332,7 +332,7 @@ function rmqueue_bulk(
     list_add_tail(p, pfn, list);
     p.private_[pfn] = migratetype;
   }
-  zone.vm_stat[NR_FREE_PAGES]! -= got * 2 ** order;
+  zone.vm_stat[NR_FREE_PAGES]! -= got << order;
   return got;
 }
 
@@ -363,7 +363,7 @@ function free_pcppages_bulk(
       if (pindex === min) min++;
     }
     const order = pindex_to_order(m, pindex);
-    const nr_pages = 2 ** order;
+    const nr_pages = 1 << order;
     do {
       const pfn = p.prev[list]!;
       const type = p.private_[pfn]!;
@@ -380,8 +380,8 @@ function free_pcppages_bulk(
 /** A page that is freed while mlocked gives its accounting back (page_alloc.c). */
 function free_mlocked_page(m: Machine, zone: Zone, pfn: pfn_t, order: order_t): void {
   m.memmap.flags[pfn]! &= ~PG_mlocked;
-  zone.vm_stat[NR_MLOCK]! -= 2 ** order;
-  count_vm_events(m, UNEVICTABLE_PGCLEARED, 2 ** order);
+  zone.vm_stat[NR_MLOCK]! -= 1 << order;
+  count_vm_events(m, UNEVICTABLE_PGCLEARED, 1 << order);
 }
 
 /** Frees a block straight into the buddy lists (page_alloc.c: __free_pages_ok). */
@@ -389,7 +389,7 @@ export function __free_pages_ok(m: Machine, pfn: pfn_t, order: order_t): void {
   const zone = page_zone(m, pfn);
   if ((m.memmap.flags[pfn]! & PG_mlocked) !== 0) free_mlocked_page(m, zone, pfn, order);
   free_pages_prepare(m, pfn, order);
-  m.vm_events[PGFREE]! += 2 ** order;
+  m.vm_events[PGFREE]! += 1 << order;
   __free_one_page(m, zone, pfn, order, get_pageblock_migratetype(m, zone, pfn));
 }
 
@@ -422,7 +422,7 @@ export function free_unref_page(m: Machine, pfn: pfn_t, order: order_t): void {
   const zone = page_zone(m, pfn);
   if ((m.memmap.flags[pfn]! & PG_mlocked) !== 0) free_mlocked_page(m, zone, pfn, order);
   free_pages_prepare(m, pfn, order);
-  m.vm_events[PGFREE]! += 2 ** order;
+  m.vm_events[PGFREE]! += 1 << order;
   let migratetype = get_pageblock_migratetype(m, zone, pfn);
   if (migratetype === MIGRATE_ISOLATE) {
     __free_one_page(m, zone, pfn, order, migratetype);
@@ -433,7 +433,7 @@ export function free_unref_page(m: Machine, pfn: pfn_t, order: order_t): void {
   const pcp = zone.pageset[m.this_cpu]!;
   const pindex = order_to_pindex(migratetype, order);
   list_add(p, pfn, pcp.lists + pindex);
-  pcp.count += 2 ** order;
+  pcp.count += 1 << order;
   const free_high = pcp.free_factor > 0 && order > 0 && order <= PAGE_ALLOC_COSTLY_ORDER;
   const high = nr_pcp_high(pcp, free_high);
   if (pcp.count >= high) {
@@ -482,20 +482,20 @@ export function drain_local_pages(m: Machine, zone: Zone | null = null): void {
 export function __isolate_free_page(m: Machine, zone: Zone, pfn: pfn_t, order: order_t): number {
   const mt = get_pageblock_migratetype(m, zone, pfn);
   if (mt !== MIGRATE_ISOLATE) {
-    const watermark = zone.watermark[WMARK_MIN]! + 2 ** order;
+    const watermark = zone.watermark[WMARK_MIN]! + (1 << order);
     if (!zone_watermark_ok(m, zone, 0, watermark, 0, 0)) return 0;
-    zone.vm_stat[NR_FREE_PAGES]! -= 2 ** order;
+    zone.vm_stat[NR_FREE_PAGES]! -= 1 << order;
   }
   del_page_from_free_list(m, zone, pfn);
   if (order >= m.shape.pageblock_order - 1) {
-    const block = 2 ** m.shape.pageblock_order;
-    for (let i = pfn; i < pfn + 2 ** order; i += block) {
+    const block = 1 << m.shape.pageblock_order;
+    for (let i = pfn; i < pfn + (1 << order); i += block) {
       if (migratetype_is_mergeable(get_pageblock_migratetype(m, zone, i))) {
         set_pageblock_migratetype(m, zone, i, MIGRATE_MOVABLE);
       }
     }
   }
-  return 2 ** order;
+  return 1 << order;
 }
 
 /** From this CPU's list, refilled when it is empty; -1 when that fails (page_alloc.c). */
@@ -514,12 +514,12 @@ function rmqueue_pcplist(
     // A batch of 1 means that nothing may be kept; else high orders come in smaller batches.
     const batch = pcp.batch > 1 ? Math.max(pcp.batch >> order, 2) : pcp.batch;
     const got = rmqueue_bulk(m, zone, order, batch, list, migratetype, alloc_flags);
-    pcp.count += got * 2 ** order;
+    pcp.count += got << order;
     if (list_empty(p, list)) return -1;
   }
   const pfn = p.next[list]!;
   list_del(p, pfn);
-  pcp.count -= 2 ** order;
+  pcp.count -= 1 << order;
   return pfn;
 }
 
@@ -539,7 +539,7 @@ function rmqueue_buddy(
   if (pfn < 0 && (alloc_flags & (ALLOC_OOM | ALLOC_NON_BLOCK)) !== 0) {
     pfn = __rmqueue_smallest(m, zone, order, MIGRATE_HIGHATOMIC);
   }
-  if (pfn >= 0) zone.vm_stat[NR_FREE_PAGES]! -= 2 ** order;
+  if (pfn >= 0) zone.vm_stat[NR_FREE_PAGES]! -= 1 << order;
   return pfn;
 }
 
@@ -559,7 +559,7 @@ export function rmqueue(
   }
   if (pfn < 0) pfn = rmqueue_buddy(m, zone, order, migratetype, alloc_flags);
   if (pfn < 0) return -1;
-  m.vm_events[PGALLOC + zone.zone_idx]! += 2 ** order;
+  m.vm_events[PGALLOC + zone.zone_idx]! += 1 << order;
   if (m.shape.numa) zone_statistics(m, preferred_zone, zone);
   prep_new_page(m, pfn, order, gfp);
   return pfn;
@@ -571,7 +571,7 @@ export function rmqueue(
  * (page_alloc.c: reserve_highatomic_pageblock)
  */
 export function reserve_highatomic_pageblock(m: Machine, zone: Zone, pfn: pfn_t): void {
-  const block = 2 ** m.shape.pageblock_order;
+  const block = 1 << m.shape.pageblock_order;
   const max_managed = Math.floor(zone.present_pages / 100) + block;
   if (zone.nr_reserved_highatomic >= max_managed) return;
   if (!migratetype_is_mergeable(get_pageblock_migratetype(m, zone, pfn))) return;
@@ -593,7 +593,7 @@ export function unreserve_highatomic_pageblock(
   force: boolean,
 ): boolean {
   const p = m.memmap;
-  const block = 2 ** m.shape.pageblock_order;
+  const block = 1 << m.shape.pageblock_order;
   for (const zone of zonelist) {
     if (zone.zone_idx > highest_zoneidx) continue;
     if (!force && zone.nr_reserved_highatomic <= block) continue;

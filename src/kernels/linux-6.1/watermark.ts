@@ -48,7 +48,7 @@ export function wmark_pages(zone: Zone, wmark: number): number {
 
 /** Pages that this request may not count as free (page_alloc.c: __zone_watermark_unusable_free). */
 function unusable_free(zone: Zone, order: order_t, alloc_flags: number): number {
-  const unusable = 2 ** order - 1;
+  const unusable = (1 << order) - 1;
   return (alloc_flags & ALLOC_RESERVES) !== 0 ? unusable : unusable + zone.nr_reserved_highatomic;
 }
 
@@ -141,7 +141,7 @@ export function zone_watermark_fast(
 export function boost_watermark(m: Machine, zone: Zone): boolean {
   const factor = m.sysctl['watermark_boost_factor'] ?? 0;
   if (factor === 0) return false;
-  const block = 2 ** m.shape.pageblock_order;
+  const block = 1 << m.shape.pageblock_order;
   // Small zones hold a few pageblocks: reclaim would not produce one.
   if (block * 4 > zone.present_pages) return false;
   const high = zone.watermark[WMARK_HIGH]!;
