@@ -5,6 +5,7 @@
  * was last written with, the bytes of each file, and a scan of all page tables for the reverse mapping
  * and for every page's reference count. debug_vm recomputes the rest.
  */
+
 import assert from 'node:assert/strict';
 import { disk_mount, disk_of, disk_root } from '../../src/fs/disk/index.ts';
 import { O_RDWR, type OpenFile, type Vnode } from '../../src/fs/vfs.ts';
@@ -17,7 +18,8 @@ import { start_stop_khugepaged } from '../../src/kernels/linux-6.1/khugepaged.ts
 import { is_job, type Job, run_job, settle } from '../../src/lib/kthread.ts';
 import { advance_clock, boot, type MachineConfig } from '../../src/machine.ts';
 import { MemoryBlockDevice } from '../../src/mm/block_device.ts';
-import { debug_vm, dump_page } from '../../src/mm/debug_vm.ts';
+import { dump_page } from '../../src/mm/debug_state.ts';
+import { debug_vm } from '../../src/mm/debug_vm.ts';
 import { create_process, do_exit, do_fork } from '../../src/mm/fork.ts';
 import { GFP_KERNEL } from '../../src/mm/gfp.ts';
 import { lru_add_drain_all } from '../../src/mm/lru.ts';

@@ -1,4 +1,5 @@
 /** debug_vm finds each kind of damage: one field of a whole machine is spoiled, and the check named. */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { disk_mount, disk_of, disk_root } from '../../src/fs/disk/index.ts';
@@ -7,7 +8,8 @@ import { run_job } from '../../src/lib/kthread.ts';
 import { list_del } from '../../src/lib/list.ts';
 import { boot } from '../../src/machine.ts';
 import { MemoryBlockDevice } from '../../src/mm/block_device.ts';
-import { add_debug_check, debug_vm, dump_page } from '../../src/mm/debug_vm.ts';
+import { dump_page } from '../../src/mm/debug_state.ts';
+import { add_debug_check, debug_vm } from '../../src/mm/debug_vm.ts';
 import { create_process, do_fork } from '../../src/mm/fork.ts';
 import { lru_add_drain_all } from '../../src/mm/lru.ts';
 import { follow_page, write_tag } from '../../src/mm/memory.ts';

@@ -2,7 +2,7 @@
  * Linux 2.6.35 as a table: what the shared mechanics ask of the kernel that runs.
  */
 
-import { ksm_ops } from '../../mm/ksm.ts';
+import { ksm_ops } from '../../mm/ksm_rmap.ts';
 import { ksmd_tick } from '../../mm/ksmd.ts';
 import type { KernelProfile } from '../../mm/mmzone.ts';
 import { files_2_6_35 } from './files.ts';

@@ -1,7 +1,7 @@
 /**
  * Linux 6.1 as a table: what the shared mechanics ask of the kernel that runs.
  */
-import { ksm_ops } from '../../mm/ksm.ts';
+import { ksm_ops } from '../../mm/ksm_rmap.ts';
 import { ksmd_tick } from '../../mm/ksmd.ts';
 import type { KernelProfile } from '../../mm/mmzone.ts';
 import { files_6_1 } from './files.ts';
