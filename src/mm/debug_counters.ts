@@ -1,3 +1,9 @@
+/**
+ * Checks of what is counted: slab pages and objects, counters of zones, watermarks, pageblocks.
+ *
+ * Objects and partial lists of every cache; each zone counter that follows from the memmap, from page
+ * tables or from mappings; the order of watermarks; pageblocks have one of the types that there are.
+ */
 import { pages_of } from './debug_lists.ts';
 import { all_mms } from './debug_rmap.ts';
 import { bad, same } from './debug_state.ts';

@@ -1,3 +1,10 @@
+/**
+ * Checks of KSM: trees, rmap_items, stable nodes and the pages they stand for, recounted.
+ *
+ * Every item is on the list of its address space once, and in a tree or on a node as its flags say;
+ * links of trees agree in both directions; every stable page's node leads back to it; counters are
+ * what was counted.
+ */
 import type { RbColumns } from '../lib/rbtree.ts';
 import {
   ANON_VMA,

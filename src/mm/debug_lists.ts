@@ -1,3 +1,12 @@
+/**
+ * Checks of lists: links agree in both directions, and no page is on two lists.
+ *
+ * 1. Free blocks are on the list of their order, aligned, unused, disjoint, not mergeable; nr_free and
+ *    NR_FREE_PAGES; per-CPU lists and their counts.
+ * 2. LRU lists against flags and counters; pages in vectors are on no list. What is linked and on no
+ *    known list is isolated, and the isolated counters say how many.
+ * 3. Every frame is free, in use, reserved, or inside a block whose head is in use.
+ */
 import {
   bad,
   type DebugState,

@@ -1,3 +1,9 @@
+/**
+ * Checks of the page cache: a page is in its mapping's tree at its index, and only there.
+ *
+ * Trees are walked from their roots: their tags, the numbers of slots and pages, the swap cache, and
+ * that no page is cached twice. Buffers of a page are as many as fit and lead back to it.
+ */
 import { type AddressSpace, RADIX_TREE_MAP_SIZE } from './address_space.ts';
 import { bad, type DebugState, same } from './debug_state.ts';
 import type { Machine } from './mmzone.ts';

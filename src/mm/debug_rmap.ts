@@ -1,3 +1,10 @@
+/**
+ * Checks of processes: each pte maps a page that the reverse mapping leads back to.
+ *
+ * Map counts, resident sizes, migration entries of locked pages only, users of swap slots, upper page
+ * tables, huge pages and what pools have promised for them. anon_vmas: freed exactly when no area and
+ * no external reference is left; chains in both directions.
+ */
 import { check_ksm, is_stable_page } from './debug_ksm.ts';
 import { pages_of } from './debug_lists.ts';
 import { bad, type DebugState, FREE, PCP, same } from './debug_state.ts';

@@ -1,3 +1,15 @@
+/**
+ * Whole-state checks: everything that the machine caches, recomputed from scratch and compared.
+ *
+ * debug_vm runs a list of checks over one machine between two operations and throws KernelBug at
+ * the first thing that is wrong, with a dump of the page. Each check reads the state and derives
+ * what must follow; none calls the code that keeps the state. Cost is a few passes over the memmap,
+ * so tests sample it. Files that know more add checks of their own with add_debug_check.
+ * The checks are in debug_lists.ts (lists, free blocks, LRU, what each frame is), debug_pagecache.ts
+ * (trees, tags, buffers), debug_rmap.ts (page tables, anon_vmas, swap slots, huge pages), debug_ksm.ts,
+ * and debug_counters.ts (slab, counters, watermarks, pageblocks); what they find is in debug_state.ts.
+ * Linux has parts of this: CONFIG_DEBUG_VM, DEBUG_LIST, SLUB_DEBUG, mm/debug.c (dump_page).
+ */
 import { check_counters, check_slabs, check_zones } from './debug_counters.ts';
 import {
   check_frames,

@@ -1,3 +1,11 @@
+/**
+ * Merging two pages of equal content: compared, made read-only, one put in the place of the other.
+ *
+ * A page is taken out of use by others first: its pte loses write permission, and a page with other
+ * references than its ptes is left alone. Huge pages are split before.
+ * Linux: mm/ksm.c (memcmp_pages, write_protect_page, replace_page, try_to_merge_*). Differs: content is
+ * the tag, and bytes where a page has some; the checksum is of them.
+ */
 import { EFAULT } from '../lib/errno.ts';
 import { split_huge_page_to_list } from './huge_memory.ts';
 import { mlock_vma_page } from './internal.ts';

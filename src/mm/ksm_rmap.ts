@@ -1,3 +1,11 @@
+/**
+ * What the rest of mm asks of KSM: areas offered and withdrawn, fork, swap-in, and the reverse mapping.
+ *
+ * A merged page is found through the rmap_items of its stable node: each names an anon_vma and an
+ * address, and forked copies of the area are found by walking that anon_vma.
+ * Linux: mm/ksm.c of 2.6.35, its last part. Differs: a page that comes from swap is copied only where
+ * it could not be mapped (2.6.36; 2.6.35 copies for each child as well).
+ */
 import { GFP_HIGHUSER_MOVABLE } from './gfp.ts';
 import { is_mlocked_vma } from './internal.ts';
 import { ANON_VMA, FIRST, HNEXT, KPFN, ksm_state_of, VPN } from './ksm_def.ts';
