@@ -11,6 +11,7 @@ import { type AtRestOptions, at_rest } from './experiment_at_rest.ts';
 import { type NoRegressionOptions, no_regression } from './experiment_no_regression.ts';
 import { type UnderLoadOptions, under_load } from './experiment_under_load.ts';
 import type { ZoneScan } from './experiment_watch.ts';
+import { DISTRIBUTION } from './workloads/distribution.ts';
 
 export type ExperimentName = 'hugepages-at-rest' | 'no-regression' | 'hugepages-under-load';
 export type Setup = 'recorded' | 'published';
@@ -89,7 +90,8 @@ export function at_rest_options(cell: Cell, seed: number): AtRestOptions {
     blocks: 128,
     swap: cell.setup === 'published' ? 2048 * MIB : 0,
     walk: cell.setup === 'published',
-    daemons: cell.setup === 'published' ? 40 : 0,
+    daemons: cell.setup === 'published' ? DISTRIBUTION.daemons : 0,
+    distribution: cell.setup === 'published',
     driver: cell.setup === 'recorded' && cell.machine === 'x86_64',
   };
 }
@@ -107,7 +109,8 @@ export function under_load_options(cell: Cell, seed: number): UnderLoadOptions {
     builds: recorded ? 4 : 6,
     percent: 90,
     warm_up: recorded ? 45_000 : 60_000,
-    daemons: recorded ? 0 : 40,
+    daemons: recorded ? 0 : DISTRIBUTION.daemons,
+    distribution: !recorded,
     driver: recorded && cell.machine === 'x86_64',
   };
 }

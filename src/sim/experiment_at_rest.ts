@@ -13,6 +13,7 @@ import { sync_filesystems } from '../mm/page_writeback.ts';
 import type { Run } from './experiment.ts';
 import { Recorder } from './experiment_record.ts';
 import { COST } from './workloads/costs.ts';
+import { DISTRIBUTION, daemons_at_work } from './workloads/distribution.ts';
 import { fill, thin_out, Walk } from './workloads/fill.ts';
 import { populate } from './workloads/platter.ts';
 import { grow_pool } from './workloads/pool.ts';
@@ -33,31 +34,32 @@ export interface AtRestOptions {
   walk: boolean;
   /** Long-lived processes besides init and the shell. */
   daemons: number;
+  /** A distribution runs: memory that its kernel holds, daemons that open files of the tree. */
+  distribution?: boolean;
   /** The recorder's driver is loaded. */
   driver?: boolean;
   /** Called with the machine at each state: for tests. */
   inspect?: (state: string, m: Machine) => void;
 }
 
-/** Directories and files of the tree that is walked (golden t1/README). */
-const TREE_DIRS = 780;
-const TREE_FILES = 24000;
 const STEPS = 20;
 
 export function at_rest(o: AtRestOptions): Omit<Run, 'cell' | 'seed'> {
-  const { m, shell } = boot_for_experiment(o);
+  const { m, shell, daemons } = boot_for_experiment(o);
   const record = new Recorder(m, o.inspect);
-  if (o.walk) populate(m, disk_of(m)!, TREE_DIRS, TREE_FILES);
+  if (o.walk) populate(m, disk_of(m)!, DISTRIBUTION.dirs, DISTRIBUTION.files);
   const h = hugeadm(m);
   record.moment('boot');
 
   const s = new Scheduler(m);
   const walk = o.walk ? new Walk(m, shell) : null;
   if (walk !== null) s.start(walk.process);
+  if (o.distribution) s.start(daemons_at_work(m, daemons));
+  const others = s.alive;
   const most_alive = fill(s, shell, o);
   s.settle();
   record.moment('filled');
-  thin_out(s, o.files, walk === null ? 0 : 1);
+  thin_out(s, o.files, others);
   if (walk !== null) walk.kill(s);
   run_job(sync_filesystems(m));
   s.idle(3000, 20);
@@ -75,9 +77,11 @@ export function at_rest(o: AtRestOptions): Omit<Run, 'cell' | 'seed'> {
       // Counters are read and stored: it is busy, and kswapd may run beside it.
       for (let ms = 0; ms < COST.between_steps; ms++) yield 1;
     }
+    done = true;
   }
+  let done = false;
   s.start(tester());
-  s.run(() => s.alive === 0);
+  s.run(() => done);
   s.settle();
   record.moment('final');
   return record.end(attempted, h.nr_huge_pages, { most_alive });

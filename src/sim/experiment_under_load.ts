@@ -33,6 +33,8 @@ export interface UnderLoadOptions {
   /** Milliseconds before the first attempt. */
   warm_up: number;
   daemons: number;
+  /** A distribution's kernel holds memory. */
+  distribution?: boolean;
   /** The recorder's driver is loaded. */
   driver?: boolean;
   inspect?: (state: string, m: Machine) => void;

@@ -345,11 +345,15 @@ test('no inode left: ENOSPC, and one comes back', () => {
 
 test('names and inodes leave core and come back, with their slab pages', () => {
   const { m, root } = machine();
+  const files: OpenFile[] = [];
   for (let i = 0; i < 2000; i++) {
     const v = node(
       root.create('file with a long name, more than a dentry holds ' + i, 0o644, CALLER),
     );
-    if (i % 100 === 0) open(v).write(bytes('data ' + i), 0);
+    if (i % 100 !== 0) continue;
+    const file = open(v);
+    file.write(bytes('data ' + i), 0);
+    files.push(file);
   }
   const pages = global_page_state(m, NR_SLAB_RECLAIMABLE);
   run_job(advance_clock(m, 60_000));
@@ -359,16 +363,24 @@ test('names and inodes leave core and come back, with their slab pages', () => {
   // The first look spares every name once; files that are open stay.
   assert.equal(prune_dcache(m, 5000), 0);
   assert.equal(prune_dcache(m, 5000), 1980);
+  // Those that are open are off the list: reclaim does not look at them again.
+  assert.equal(fs.dentry_lru.size, 0);
   assert.equal(prune_icache(m, 5000), 1980);
   assert.ok(global_page_state(m, NR_SLAB_RECLAIMABLE) < pages - 200);
   debug_vm(m);
   const v = node(root.lookup('file with a long name, more than a dentry holds 7'));
   assert.equal(v.getattr().size, 0);
-  assert.equal(fs.dentry_lru.size, 21);
+  assert.equal(fs.dentry_lru.size, 1);
   assert.equal(
     content(node(root.lookup('file with a long name, more than a dentry holds 900'))),
     'data 900',
   );
+  debug_vm(m);
+  // Nobody has them open any more: on the list, spared once more, then freed.
+  for (const file of files) file.release();
+  assert.equal(fs.dentry_lru.size, 21);
+  assert.equal(prune_dcache(m, 5000), 0);
+  assert.equal(prune_dcache(m, 5000), 21);
   debug_vm(m);
 });
 

@@ -124,6 +124,8 @@ export class DiskInode {
   /** Slab object of the in-core inode, 0 while not in core, and the names in core that hold it. */
   object = 0;
   nr_dentries = 0;
+  /** Names that reclaim found in use while it was open: off the list of unused ones until it is not. */
+  busy_names: DirEntry[] | null = null;
   /** The inode table does not know the latest. */
   dirty = false;
   /** Nothing is left of it: neither name nor user. */

@@ -101,8 +101,19 @@ export function d_free(m: Machine, entry: DirEntry): void {
   entry.name_object = 0;
 }
 
+/** The last who had the file open has gone: its names are unused again (dput). */
+function names_unused(inode: DiskInode): void {
+  const lru = inode.fs.dentry_lru;
+  for (const entry of inode.busy_names!) {
+    if (!entry.instantiated || entry.negative !== null || lru.has(entry.dentry)) continue;
+    dentry_lru_add(entry);
+  }
+  inode.busy_names = null;
+}
+
 /** An inode lost a holder: without any it may go. */
 export function note_unused(inode: DiskInode): void {
+  if (inode.opens === 0 && inode.busy_names !== null) names_unused(inode);
   if (inode.object === 0 || inode.nr_dentries > 0 || inode.opens > 0) return;
   inode.fs.inode_unused.set(inode.ino, inode);
 }
@@ -146,10 +157,11 @@ export function prune_dcache(m: Machine, nr: number): number {
       continue;
     }
     if (left-- <= 0 || in_use-- <= 0) break;
-    if (entry.negative === null && is_used(fs.inodes.get(entry.ino)!)) {
-      // Linux takes it off the list until its last user has gone; here it goes to the young end.
-      dentry_lru_add(entry);
-      entry.referenced = false;
+    const inode = entry.negative === null ? fs.inodes.get(entry.ino)! : null;
+    if (inode !== null && is_used(inode)) {
+      // Off the list until its last user has gone.
+      fs.dentry_lru.delete(entry.dentry);
+      if (inode.opens > 0) (inode.busy_names ??= []).push(entry);
       continue;
     }
     freed += prune_one_dentry(m, entry);

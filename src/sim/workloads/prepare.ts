@@ -8,6 +8,7 @@ import { boot } from '../../machine.ts';
 import type { Hstate } from '../../mm/hugetlb_def.ts';
 import type { Machine } from '../../mm/mmzone.ts';
 import { swapon } from '../../mm/swap_state.ts';
+import { hold_kernel_memory } from './distribution.ts';
 import { forget_bytes, NullDevice } from './platter.ts';
 import { load_driver } from './recorder.ts';
 import { type Program, Rootfs, Shell } from './userland.ts';
@@ -30,6 +31,8 @@ export interface PrepareOptions {
   memory: number;
   swap: number;
   daemons: number;
+  /** What a distribution's kernel holds for ever is held (distribution.ts). */
+  distribution?: boolean;
   /** The recorder's driver is loaded (x86-64 as recorded). */
   driver?: boolean;
 }
@@ -38,6 +41,7 @@ export interface Prepared {
   readonly m: Machine;
   readonly root: Rootfs;
   readonly init: Shell;
+  readonly daemons: readonly Shell[];
   readonly shell: Shell;
 }
 
@@ -56,9 +60,11 @@ export function boot_for_experiment(o: PrepareOptions): Prepared {
   if (o.swap > 0) swapon(m, '/dev/sda2', o.swap / 2 ** m.shape.page_shift);
   const root = new Rootfs(m);
   if (o.driver) load_driver(m);
+  if (o.distribution) hold_kernel_memory(m);
   const init = new Shell(m, root, SHELL);
-  for (let i = 0; i < o.daemons; i++) new Shell(m, root, DAEMON);
-  return { m, root, init, shell: new Shell(m, root, SHELL) };
+  const daemons: Shell[] = [];
+  for (let i = 0; i < o.daemons; i++) daemons.push(new Shell(m, root, DAEMON));
+  return { m, root, init, daemons, shell: new Shell(m, root, SHELL) };
 }
 
 /** hugeadm's four steps, as far as memory management sees them. Returns the default pool. */
