@@ -16,11 +16,12 @@ import {
   statSync,
 } from 'node:fs';
 import { homedir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Piscina } from 'piscina';
 import type { Cell, Run } from '../src/sim/experiment.ts';
 import { cell_name } from '../src/sim/experiment_tables.ts';
+import { importsOf } from './linker.ts';
 import { Failure } from './transport.ts';
 
 export interface Task {
@@ -36,29 +37,19 @@ export interface Done {
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const WORKER = join(HERE, 'experimentWorker.js');
+/** What it runs. */
+const EXPERIMENT = join(HERE, '../src/sim/experiment.js');
 
 export function taskKey(task: Task): string {
   return `${cell_name(task.cell)} ${task.seed}`;
 }
 
-/** A file of compiled code and all that it imports by relative paths, in the order of their paths. */
-export function importsOf(file: string): string[] {
-  const found = new Set<string>();
-  const open = [file];
-  for (let path = open.pop(); path !== undefined; path = open.pop()) {
-    if (found.has(path)) continue;
-    found.add(path);
-    for (const [, name] of readFileSync(path, 'utf8').matchAll(/from '(\.{1,2}\/[^']+)'/g)) {
-      open.push(resolve(dirname(path), name!));
-    }
-  }
-  return [...found].sort();
-}
-
 /** A hash of all compiled code that a run depends on; not of what only shows runs. */
 function codeVersion(): string {
   const hash = createHash('sha256');
-  for (const path of importsOf(WORKER)) hash.update(readFileSync(path));
+  for (const file of [WORKER, EXPERIMENT]) {
+    for (const path of importsOf(file)) hash.update(readFileSync(path));
+  }
   return hash.digest('hex').slice(0, 16);
 }
 
