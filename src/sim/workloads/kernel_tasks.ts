@@ -2,7 +2,7 @@ import { KSWAPD_NAPPING, KSWAPD_RUNNING, kswapd_job } from '../../kernels/linux-
 import type { Job } from '../../lib/kthread.ts';
 import { next_write_end } from '../../mm/backing_dev.ts';
 import { MAX_IN_FLIGHT } from '../../mm/block_device.ts';
-import type { Machine } from '../../mm/mmzone.ts';
+import { type Machine, page_zone } from '../../mm/mmzone.ts';
 import { PageWriteback } from '../../mm/page.ts';
 import { blk_flush_plug } from '../../mm/page_writeback.ts';
 import {
@@ -20,8 +20,24 @@ import {
 } from '../../mm/vmstat.ts';
 import { COST } from './costs.ts';
 
-/** Milliseconds that the kernel has worked so far on reclaim and compaction, by its counters. */
-export function kernel_work(m: Machine): number {
+/** Counts the pages of HighMem that move, as kernel_work wants them. Only 32-bit machines have any. */
+export class HighmemMoves {
+  count = 0;
+
+  constructor(m: Machine) {
+    const { ZONE_HIGHMEM } = m.shape;
+    if (ZONE_HIGHMEM < 0) return;
+    m.trace.pageblock_page_moved.subscribe((from) => {
+      if (page_zone(m, from).zone_idx === ZONE_HIGHMEM) this.count++;
+    });
+  }
+}
+
+/**
+ * Milliseconds that the kernel has worked so far on reclaim and compaction, by its counters and the
+ * number of HighMem pages that it has moved.
+ */
+export function kernel_work(m: Machine, highmem_moved: number): number {
   const e = m.vm_events;
   let scanned = 0;
   for (let z = 0; z < m.shape.zone_names.length; z++) {
@@ -31,6 +47,7 @@ export function kernel_work(m: Machine): number {
     scanned * COST.page_scanned +
     (e[KSWAPD_INODESTEAL]! + e[PGINODESTEAL]!) * COST.page_dropped +
     e[COMPACTPAGES]! * COST.page_moved +
+    highmem_moved * COST.highmem_moved +
     e[COMPACTSTALL]! * COST.compaction +
     (e[COMPACTMIGRATE_SCANNED]! + e[COMPACTFREE_SCANNED]!) * COST.frame_scanned +
     e[PAGEOUTRUN]! * COST.kswapd_round +

@@ -15,7 +15,13 @@ import type { Prng } from '../../lib/prng.ts';
 import type { Beside, Machine } from '../../mm/mmzone.ts';
 import { flusher_tick } from '../../mm/page_writeback.ts';
 import { SCHED_LATENCY, SCHED_MIN_GRANULARITY, SCHED_WAKEUP_GRANULARITY } from './costs.ts';
-import { type Calls, kernel_work, kswapd_has_reason, kswapd_thread } from './kernel_tasks.ts';
+import {
+  type Calls,
+  HighmemMoves,
+  kernel_work,
+  kswapd_has_reason,
+  kswapd_thread,
+} from './kernel_tasks.ts';
 
 /** A running program: yields the time that it used, negative: the time that it sleeps. */
 export type Process = Generator<number, void, void>;
@@ -40,11 +46,13 @@ export class Scheduler implements Calls {
   private kswapd_vruntime = 0;
   /** The kernel's work that is on the clock already. */
   private mark = 0;
+  private readonly moves: HighmemMoves;
   private readonly alone: Beside;
 
   constructor(m: Machine) {
     this.m = m;
     this.prng = m.prng.fork('scheduler');
+    this.moves = new HighmemMoves(m);
     this.alone = { cond_resched: () => {}, sleep: (_m, ms) => this.pass(ms) };
   }
 
@@ -89,7 +97,7 @@ export class Scheduler implements Calls {
 
   /** Work of the kernel since last time, milliseconds. */
   private work(): number {
-    const now = kernel_work(this.m);
+    const now = kernel_work(this.m, this.moves.count);
     const used = now - this.mark;
     this.mark = now;
     return used;
@@ -160,7 +168,7 @@ export class Scheduler implements Calls {
       slice = Math.min(slice, Math.max(after, behind, 0.01));
     }
     m.beside = this.alone;
-    this.mark = kernel_work(m);
+    this.mark = kernel_work(m, this.moves.count);
     let used = 0;
     let asleep = -1;
     let ended = false;
