@@ -31,7 +31,7 @@ export const DISTRIBUTION = {
   /** Part of it that comes by vmalloc (modules, buffers), on x86 from high memory: one page in so many. */
   vmalloc: 3,
   /** Milliseconds between two times that a daemon has something to do. */
-  period: 1000,
+  period: 4000,
   /** Files that it has open: each time it closes one and opens another. */
   open_files: 12,
   /** Pages of its stack and heap that it uses each time. */
