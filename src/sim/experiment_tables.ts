@@ -423,10 +423,15 @@ export function tables(runs: readonly Run[]): string {
 }
 
 function verdict_line(v: Verdict): string {
-  const numbers = `${verdict_number(v.ours)} against ${verdict_number(v.theirs)}`;
+  const numbers = verdict_numbers(v).join(' against ');
   return `${v.met ? 'met    ' : 'NOT MET'}  ${v.what}: ${numbers} (${v.rule})\n`;
 }
 
-export function verdict_number(value: number): string {
-  return value.toFixed(Math.abs(value) < 100 ? 1 : 0);
+/** Ours and what it is compared with, with as many decimals as it takes to see a difference. */
+export function verdict_numbers(v: Verdict): [string, string] {
+  const small = Math.abs(v.ours) < 100 && Math.abs(v.theirs) < 100;
+  for (let digits = small ? 1 : 0; ; digits++) {
+    const texts: [string, string] = [v.ours.toFixed(digits), v.theirs.toFixed(digits)];
+    if (texts[0] !== texts[1] || v.ours === v.theirs || digits === 2) return texts;
+  }
 }

@@ -8,6 +8,7 @@ import {
   judge,
   judge_machines,
   tables,
+  verdict_numbers,
 } from '../../src/sim/experiment_tables.ts';
 
 const AT_REST: Cell = {
@@ -194,4 +195,14 @@ test('tables: ours beside theirs, aligned, and whether they differ', () => {
   assert.equal(new Set(lines.slice(3, 7).map((line) => line.length)).size, 1);
   assert.match(text, /huge pages differ significantly \(exact rank sum test, p = 0\.029\)/);
   assert.match(tables(runs.slice(0, 4)), /Fewer than four seeds/);
+});
+
+test('numbers of a verdict: as many decimals as it takes to tell them apart', () => {
+  const numbers = (ours: number, theirs: number): string[] =>
+    verdict_numbers({ what: '', ours, theirs, rule: '', met: false });
+  assert.deepEqual(numbers(909, 901), ['909', '901']);
+  assert.deepEqual(numbers(908.5, 909), ['908.5', '909.0']);
+  assert.deepEqual(numbers(93, 93), ['93.0', '93.0']);
+  assert.deepEqual(numbers(93.99, 94), ['93.99', '94.00']);
+  assert.deepEqual(numbers(94.001, 94), ['94.00', '94.00']);
 });

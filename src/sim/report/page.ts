@@ -16,7 +16,7 @@ import {
   judge_machines,
   reference_of,
   type Verdict,
-  verdict_number,
+  verdict_numbers,
 } from '../experiment_tables.ts';
 import { mean, median } from '../statistics.ts';
 import { ORDINARY_NAMES } from '../workloads/ordinary.ts';
@@ -299,8 +299,7 @@ function verdict_table(caption: string, verdicts: readonly Verdict[]): string {
     cells: [
       v.what,
       v.met ? '<span class="met">✓ met</span>' : '<span class="unmet">✗ not met</span>',
-      verdict_number(v.ours),
-      verdict_number(v.theirs),
+      ...verdict_numbers(v),
       v.rule,
     ],
   }));
