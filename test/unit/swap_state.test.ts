@@ -1,7 +1,9 @@
 /** Swap areas, the swap cache, and pages that go out and come back with their contents. */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { CompactControl, compact_zone } from '../../src/kernels/linux-6.1/compaction.ts';
+import { compact_zone } from '../../src/kernels/linux-6.1/compaction.ts';
+import { CompactControl } from '../../src/kernels/linux-6.1/compaction_control.ts';
 import { MIGRATE_ASYNC } from '../../src/kernels/linux-6.1/migrate.ts';
 import { EINVAL, EIO } from '../../src/lib/errno.ts';
 import { run_job } from '../../src/lib/kthread.ts';

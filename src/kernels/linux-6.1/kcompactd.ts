@@ -26,12 +26,12 @@ import {
   COMPACT_CONTINUE,
   COMPACT_PARTIAL_SKIPPED,
   COMPACT_SUCCESS,
-  CompactControl,
   compact_zone,
   compaction_suitable,
   fragmentation_score_node,
   fragmentation_score_wmark,
 } from './compaction.ts';
+import { CompactControl } from './compaction_control.ts';
 import {
   compaction_defer_reset,
   compaction_deferred,
