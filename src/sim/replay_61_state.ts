@@ -9,11 +9,10 @@
 import { migratetype_of_nr } from '../kernels/linux-6.1/gfp.ts';
 import { linux_6_1 } from '../kernels/linux-6.1/profile.ts';
 import { add_to_free_list, free_list_head } from '../mm/buddy.ts';
-import { MIGRATE_MOVABLE } from '../mm/gfp.ts';
 import { assemble_machine, type ZoneLayout } from '../mm/mm_init.ts';
 import type { Machine, Shape, Zone } from '../mm/mmzone.ts';
 import { NR_FREE_PAGES } from '../mm/vmstat.ts';
-import { diff_list, list_pfns } from './replay_state.ts';
+import { diff_list, free_helper_zone, list_pfns } from './replay_state.ts';
 
 export interface RecordedZone61 {
   node: number;
@@ -143,17 +142,6 @@ export function load_zone_61(
   }
   load_state_61(m, zone, s);
   return { m, zone };
-}
-
-/** Makes a whole zone free blocks of the highest order, and its node the CPU's own. */
-function free_helper_zone(m: Machine, zone: Zone): void {
-  const order = m.shape.max_order - 1;
-  const end = zone.zone_start_pfn + zone.spanned_pages;
-  for (let pfn = zone.zone_start_pfn; pfn < end; pfn += 2 ** order) {
-    add_to_free_list(m, zone, pfn, order, MIGRATE_MOVABLE, true);
-  }
-  zone.vm_stat[NR_FREE_PAGES] = zone.spanned_pages;
-  m.cpu_to_node.fill(zone.nid);
 }
 
 function load_state_61(m: Machine, zone: Zone, s: RecordedState61): void {

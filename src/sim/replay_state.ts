@@ -101,7 +101,7 @@ export function load_zone(
   }
   const m = assemble_machine({ shape, kernel, zones });
   const zone = m.populated_zones[0]!;
-  if (helper_pages > 0) free_helper_node(m, m.populated_zones[1]!);
+  if (helper_pages > 0) free_helper_zone(m, m.populated_zones[1]!);
   for (let i = 0; i < 3; i++) zone.watermark[i] = r.wmark[i]!;
   for (let i = 0; i < r.vm_stat.length; i++) zone.vm_stat[i] = r.vm_stat[i]!;
   zone.compact_considered = r.compact_considered;
@@ -110,8 +110,8 @@ export function load_zone(
   return { m, zone };
 }
 
-/** Makes the whole zone free blocks of the highest order, and its node the CPUs' own. */
-function free_helper_node(m: Machine, zone: Zone): void {
+/** Makes a whole zone free blocks of the highest order, and its node the CPUs' own. */
+export function free_helper_zone(m: Machine, zone: Zone): void {
   const order = m.shape.max_order - 1;
   const end = zone.zone_start_pfn + zone.spanned_pages;
   for (let pfn = zone.zone_start_pfn; pfn < end; pfn += 2 ** order) {

@@ -281,6 +281,17 @@ function* __alloc_pages_slowpath(
 ): Job<pfn_t | -1> {
   if (order >= m.shape.max_order) return -1;
   if (m.shape.numa && (gfp & GFP_THISNODE) === GFP_THISNODE) return -1;
+  const take = (alloc_flags: number): pfn_t | -1 =>
+    get_page_from_freelist(
+      m,
+      gfp,
+      order,
+      zonelist,
+      high_zoneidx,
+      alloc_flags,
+      preferred_zone,
+      migratetype,
+    );
   let pages_reclaimed = 0;
   let fruitless = 0;
   let alloc_flags = 0;
@@ -292,30 +303,12 @@ function* __alloc_pages_slowpath(
         if (zonelist[i]!.zone_idx <= high_zoneidx) wakeup_kswapd(m, zonelist[i]!, order);
       }
       alloc_flags = gfp_to_alloc_flags(m, gfp);
-      const pfn = get_page_from_freelist(
-        m,
-        gfp,
-        order,
-        zonelist,
-        high_zoneidx,
-        alloc_flags & ~ALLOC_NO_WATERMARKS,
-        preferred_zone,
-        migratetype,
-      );
+      const pfn = take(alloc_flags & ~ALLOC_NO_WATERMARKS);
       if (pfn >= 0) return pfn;
     }
 
     if ((alloc_flags & ALLOC_NO_WATERMARKS) !== 0) {
-      const pfn = get_page_from_freelist(
-        m,
-        gfp,
-        order,
-        zonelist,
-        high_zoneidx,
-        ALLOC_NO_WATERMARKS,
-        preferred_zone,
-        migratetype,
-      );
+      const pfn = take(ALLOC_NO_WATERMARKS);
       if (pfn >= 0) return pfn;
       BUG_ON((gfp & __GFP_NOFAIL) !== 0, 'alloc_pages: no memory at all for __GFP_NOFAIL');
     }
@@ -337,16 +330,7 @@ function* __alloc_pages_slowpath(
     if (pfn >= 0) return pfn;
     const progress = yield* direct_reclaim(m, gfp, order, zonelist, high_zoneidx);
     if (progress > 0) {
-      pfn = get_page_from_freelist(
-        m,
-        gfp,
-        order,
-        zonelist,
-        high_zoneidx,
-        alloc_flags,
-        preferred_zone,
-        migratetype,
-      );
+      pfn = take(alloc_flags);
       if (pfn >= 0) return pfn;
     }
     if (progress <= 1) fruitless++;
