@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { disk_mount, disk_of, disk_root } from '../../src/fs/disk/index.ts';
-import { O_RDWR, type OpenFile, type Vnode } from '../../src/fs/vfs.ts';
 import { is_job, run_job } from '../../src/lib/kthread.ts';
 import { advance_clock, boot, type MachineConfig } from '../../src/machine.ts';
 import { MemoryBlockDevice } from '../../src/mm/block_device.ts';
@@ -16,25 +15,9 @@ import {
   PGINODESTEAL,
   PGSTEAL,
 } from '../../src/mm/vmstat.ts';
+import { CHUNK, open, pattern, ROOT } from '../helpers/disk_files.ts';
 
 const MIB = 2 ** 20;
-const ROOT = { uid: 0, gid: 0, pid: 1 };
-const CHUNK = 128 * 1024;
-
-function open(node: Vnode): OpenFile {
-  const file = node.open(O_RDWR, ROOT);
-  assert.ok(typeof file !== 'number', 'open failed');
-  return file;
-}
-
-/** Bytes that name the file and the place. */
-function pattern(buf: Uint32Array, file: number, chunk: number): void {
-  let x = (file * 2654435761 + chunk * 40503 + 1) >>> 0;
-  for (let i = 0; i < buf.length; i++) {
-    x = (Math.imul(x, 1664525) + 1013904223) >>> 0;
-    buf[i] = x;
-  }
-}
 
 function steals(m: Machine): number {
   let sum = m.vm_events[KSWAPD_INODESTEAL]! + m.vm_events[PGINODESTEAL]!;

@@ -5,7 +5,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { disk_mount, disk_root } from '../../src/fs/disk/index.ts';
-import { O_RDWR, type OpenFile, type Vnode } from '../../src/fs/vfs.ts';
 import { compact_nodes } from '../../src/kernels/linux-6.1/compaction.ts';
 import { set_node_huge_pages } from '../../src/kernels/linux-6.1/hugetlb.ts';
 import { is_job, run_job } from '../../src/lib/kthread.ts';
@@ -17,31 +16,14 @@ import type { Machine } from '../../src/mm/mmzone.ts';
 import * as stat from '../../src/mm/vmstat.ts';
 import { spawn_workload, verify_process } from '../../src/sim/workload.ts';
 import { load_machine, save_machine, state_hash } from '../../src/snapshot.ts';
+import { CHUNK, open, pattern, ROOT } from '../helpers/disk_files.ts';
 
 const MIB = 2 ** 20;
-const ROOT = { uid: 0, gid: 0, pid: 1 };
-const CHUNK = 128 * 1024;
 
 function machine(config: MachineConfig): Machine {
   const m = boot({ kernel: '6.1', ...config });
   assert.ok(disk_mount(m, new MemoryBlockDevice(512 * MIB)) >= 0);
   return m;
-}
-
-function open(node: Vnode | number): OpenFile {
-  assert.ok(typeof node !== 'number', `no such file: ${node}`);
-  const file = node.open(O_RDWR, ROOT);
-  assert.ok(typeof file !== 'number', 'open failed');
-  return file;
-}
-
-/** Bytes that name the file and the place. */
-function pattern(words: Uint32Array, file: number, chunk: number): void {
-  let x = (file * 2654435761 + chunk * 40503 + 1) >>> 0;
-  for (let i = 0; i < words.length; i++) {
-    x = (Math.imul(x, 1664525) + 1013904223) >>> 0;
-    words[i] = x;
-  }
 }
 
 function write_files(m: Machine, files: number, chunks: number, tick: boolean): void {

@@ -100,6 +100,7 @@ test('8.4: C truncates both parts toward zero', () => {
     [-1, '0.-01'],
   ];
   for (const [v, text] of texts) assert.equal(thousandths(v), text);
+  assert.equal(thousandths(5, 2), ' 0.005');
   assert.equal(thousandths(984, 2), ' 0.984');
   assert.equal(thousandths(-1000, 2), '-1.000');
 });

@@ -1,7 +1,7 @@
 /** The text builder of virtual files. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { SeqFile, thousandths } from '../../src/lib/seq_file.ts';
+import { SeqFile } from '../../src/lib/seq_file.ts';
 
 test('fields are padded as printf does', () => {
   const seq = new SeqFile(4);
@@ -31,19 +31,4 @@ test('it grows over many times its first size', () => {
     expected += String(i).padStart(5);
   }
   assert.equal(seq.text(), expected);
-});
-
-test('thousandths keep the sign in the remainder (reference 8.4)', () => {
-  const vectors: [number, string][] = [
-    [0, '0.000'],
-    [37, '0.037'],
-    [954, '0.954'],
-    [1000, '1.000'],
-    [-1000, '-1.000'],
-    [-500, '0.-500'],
-    [-62, '0.-62'],
-    [-7, '0.-07'],
-  ];
-  for (const [v, text] of vectors) assert.equal(thousandths(v), text);
-  assert.equal(thousandths(5, 2), ' 0.005');
 });
