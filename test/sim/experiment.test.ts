@@ -42,7 +42,7 @@ test('huge pages at rest: states are whole, and compaction gets more with less r
   assert.ok(compaction.got > vanilla.got, `${compaction.got} against ${vanilla.got}`);
   assert.ok(vanilla.got > vanilla.attempted / 3, `vanilla: ${vanilla.got}`);
   const steals = [vanilla.total['direct_steals']!, compaction.total['direct_steals']!];
-  assert.ok(steals[0]! > 4 * steals[1]!, `direct steals: ${steals.join(' against ')}`);
+  assert.ok(steals[1]! < steals[0]! / 100, `direct steals: ${steals.join(' against ')}`);
   assert.ok(compaction.total['compact_success']! > 0);
   assert.equal(vanilla.total['compact_stall'], 0);
   // Each step asks for more and takes nothing away; the map shows what the pool has.
@@ -161,26 +161,28 @@ test('no regression: benchmarks end, states are whole, and compaction changes no
 });
 
 test('other seeds of the same number give the same conclusions', () => {
+  const SEEDS = 12;
   const conclusions = (first: number): unknown => {
     const runs = (compaction: boolean) =>
-      [0, 1, 2, 3, 4, 5].map((i) =>
-        at_rest(small({ compaction, seed: first + i, memory: 384 * MIB, files: 768 })),
-      );
+      Array.from({ length: SEEDS }, (_, i) => at_rest(small({ compaction, seed: first + i })));
     const [vanilla, compaction] = [runs(false), runs(true)];
     const values = (of: typeof vanilla, key: string): number[] => of.map((r) => r.total[key]!);
     const steals = [values(vanilla, 'direct_steals'), values(compaction, 'direct_steals')] as const;
-    const got = (of: typeof vanilla): number[] => of.map((r) => r.got);
+    const got = [vanilla, compaction].map((of) => of.map((r) => r.got)) as [number[], number[]];
     return {
-      less_direct_reclaim: mean(steals[1]) < mean(steals[0]) / 4,
+      // 0.1 % and less; published and recorded: below 1 %.
+      hardly_direct_reclaim: mean(steals[1]) < mean(steals[0]) / 100,
       significantly: differs(...steals),
-      // The shell's list of jobs, which decides, is short here.
-      not_below: mean(got(compaction)) >= mean(got(vanilla)) - 0.5,
+      // Of 249 that are wanted 222 against 218 and 219: kernel pages keep the rest from both.
+      more_pages: mean(got[1]) > 1.01 * mean(got[0]),
+      of_pages: differs(...got),
     };
   };
   const expected = {
-    less_direct_reclaim: true,
+    hardly_direct_reclaim: true,
     significantly: true,
-    not_below: true,
+    more_pages: true,
+    of_pages: true,
   };
   assert.deepEqual(conclusions(1), expected);
   assert.deepEqual(conclusions(101), expected);
