@@ -100,6 +100,9 @@ function openJournal(path: string): void {
   }
 }
 
+/** Room for new objects in a thread, four times what V8 gives it. */
+const YOUNG_GENERATION_MB = 192;
+
 /** Runs all tasks on `jobs` threads; `onDone` is called after each. Returns them in task order. */
 export async function runAll(
   tasks: readonly Task[],
@@ -127,6 +130,8 @@ export async function runAll(
       maxThreads: threads,
       // The longest wait is for the last run of a sweep, not for a thread to wake up.
       atomics: 'disabled',
+      // Runs make much that is soon gone: with more room for it V8 clears away half as often.
+      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
     });
     try {
       await Promise.all(

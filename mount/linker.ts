@@ -19,6 +19,12 @@ const FROM = /^(?:import|export) [^;]*? from '([^']+)';$/gm;
 
 type Exports = Record<string, unknown>;
 
+/** A module as the body of a function, and the names of the modules whose exports it is given. */
+export interface Body {
+  readonly body: string;
+  readonly imports: readonly string[];
+}
+
 /** A file of compiled code and all that it imports by relative paths, in the order of evaluation. */
 export function importsOf(file: string): string[] {
   const found = new Map<string, boolean>();
@@ -41,14 +47,21 @@ export function importsOf(file: string): string[] {
 /** `{ a, b as c }` as a pattern that takes an object apart. */
 const pattern = (names: string): string => names.replace(/(\w+) as (\w+)/g, '$1: $2');
 
-/** The text of a module as the body of a function of `$`, its imports in order, and their names. */
-export function functionBody(text: string): { body: string; imports: string[] } {
+/**
+ * The text of a module as the body of a function of `$`, its imports in order, and `$import`, which
+ * loads what is needed later; and the names of the imports. `url` is the module's.
+ */
+export function functionBody(text: string, url = ''): Body {
   const imports: string[] = [];
   const exported: string[] = [];
   const body = text
     .replace(/^import (\{[^}]*\}) from '([^']+)';$/gm, (_, names: string, from: string) => {
       imports.push(from);
       return `const ${pattern(names)} = $[${imports.length - 1}];`;
+    })
+    .replace(/^import (\w+) from '([^']+)';$/gm, (_, name: string, from: string) => {
+      imports.push(from);
+      return `const ${name} = $[${imports.length - 1}].default;`;
     })
     .replace(/^export \{([^}]*)\} from '([^']+)';$/gm, (_, names: string, from: string) => {
       imports.push(from);
@@ -65,25 +78,49 @@ export function functionBody(text: string): { body: string; imports: string[] } 
         return `${kind} ${name}`;
       },
     )
-    .replace(/^\/\/# sourceMappingURL=.*$/m, '');
+    .replace(/^\/\/# sourceMappingURL=.*$/m, '')
+    .replace(/\bimport\.meta\.url\b/g, () => JSON.stringify(url))
+    .replace(/\bimport\('(\.[^']+)'\)/g, (_, name: string) => `$import('${name}')`);
   const other = /^(?:import|export)\b.*/m.exec(body);
   if (other !== null) throw new Error(`a statement that the linker does not know: ${other[0]}`);
   return { body: `'use strict';${body}\nreturn { ${exported.join(', ')} };`, imports };
 }
 
-/** What a file of compiled code exports, with all that it imports loaded for it alone. */
-export async function load<T>(file: string): Promise<T> {
-  const loaded = new Map<string, Exports>();
-  const path = resolve(file);
-  for (const module of importsOf(path)) {
-    const { body, imports } = functionBody(readFileSync(module, 'utf8'));
-    const given: Exports[] = [];
-    for (const name of imports) {
-      const own = name.startsWith('.') ? loaded.get(resolve(dirname(module), name)) : undefined;
-      given.push(own ?? ((await import(name)) as Exports));
+/** Modules that were loaded together: each is there once. */
+class Linked {
+  private readonly loaded = new Map<string, Exports>();
+
+  /** What a file of compiled code exports, and before it all that it imports. */
+  async load(file: string): Promise<Exports> {
+    const path = resolve(file);
+    const order = importsOf(path).filter((module) => !this.loaded.has(module));
+    const texts = order.map((module) =>
+      functionBody(readFileSync(module, 'utf8'), pathToFileURL(module).href),
+    );
+    const packages = new Map<string, Exports>();
+    for (const { imports } of texts) {
+      for (const name of imports) {
+        if (!name.startsWith('.')) packages.set(name, (await import(name)) as Exports);
+      }
     }
-    const link = compileFunction(body, ['$'], { filename: pathToFileURL(module).href });
-    loaded.set(module, link(given) as Exports);
+    // From here on without a pause: who loads meanwhile must not evaluate a module again.
+    for (const [i, module] of order.entries()) {
+      if (this.loaded.has(module)) continue;
+      this.loaded.set(module, this.evaluate(module, texts[i]!, packages));
+    }
+    return this.loaded.get(path)!;
   }
-  return loaded.get(path) as T;
+
+  private evaluate(path: string, text: Body, packages: Map<string, Exports>): Exports {
+    const of = (name: string): string => resolve(dirname(path), name);
+    const given = text.imports.map((name) => packages.get(name) ?? this.loaded.get(of(name)));
+    const later = (name: string): Promise<Exports> => this.load(of(name));
+    const filename = pathToFileURL(path).href;
+    return compileFunction(text.body, ['$', '$import'], { filename })(given, later) as Exports;
+  }
+}
+
+/** What a file of compiled code exports, with all that it imports loaded for it alone. */
+export function load<T>(file: string): Promise<T> {
+  return new Linked().load(file) as Promise<T>;
 }

@@ -2,6 +2,7 @@
  * The linker: modules as functions do what they do as modules.
  */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { functionBody, importsOf, load } from '../../mount/linker.ts';
@@ -34,6 +35,32 @@ test('imports and exports become constants and a returned object', () => {
   const { X, f, K, e, g } = link(given);
   assert.deepEqual([X, e, g, typeof K], [1, 3, 4, 'function']);
   assert.deepEqual([...(f as () => Generator<number>)()], [2]);
+});
+
+test('packages, the own address and what is loaded later', () => {
+  const text = [
+    "import debug from 'debug';",
+    'export const here = () => import.meta.url;',
+    "export const later = () => import('./b.js');",
+    'export const log = debug;',
+  ].join('\n');
+  const url = "file:///it's $& here/a.js";
+  const { body, imports } = functionBody(text, url);
+  assert.deepEqual(imports, ['debug']);
+  const link = new Function('$', '$import', body) as (
+    given: object[],
+    later: (name: string) => string,
+  ) => { here(): string; later(): string; log: number };
+  const module = link([{ default: 5 }], (name) => `loaded ${name}`);
+  assert.deepEqual([module.here(), module.later(), module.log], [url, 'loaded ./b.js', 5]);
+});
+
+test('all programs can be linked', () => {
+  const programs = ['mount/cli.js', 'bench/groups.js', 'src/index.js', 'src/sim/experiment.js'];
+  for (const program of programs) {
+    const file = fileURLToPath(new URL(`../../${program}`, import.meta.url));
+    for (const path of importsOf(file)) functionBody(readFileSync(path, 'utf8'));
+  }
 });
 
 test('what is not known is refused', () => {
