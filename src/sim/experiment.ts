@@ -11,7 +11,9 @@ import { type AtRestOptions, at_rest } from './experiment_at_rest.ts';
 import { type NoRegressionOptions, no_regression } from './experiment_no_regression.ts';
 import { type UnderLoadOptions, under_load } from './experiment_under_load.ts';
 import type { ZoneScan } from './experiment_watch.ts';
+import { DISK_OF_2010 } from './workloads/costs.ts';
 import { DISTRIBUTION } from './workloads/distribution.ts';
+import { KERNEL_TREE } from './workloads/kernel_tree.ts';
 
 export type ExperimentName = 'hugepages-at-rest' | 'no-regression' | 'hugepages-under-load';
 export type Setup = 'recorded' | 'published';
@@ -106,9 +108,10 @@ export function under_load_options(cell: Cell, seed: number): UnderLoadOptions {
     memory: recorded ? 1024 * MIB : MEMORY.published[cell.machine],
     swap: recorded ? 1024 * MIB : 2048 * MIB,
     // Published: one build for each 400 MiB, and one more (reference 13.6).
-    builds: recorded ? 4 : 6,
+    builds: recorded ? 4 : Math.floor(MEMORY.published[cell.machine] / (400 * MIB)) + 1,
     percent: 90,
-    warm_up: recorded ? 45_000 : 60_000,
+    ...(recorded ? {} : { trees: KERNEL_TREE, disk: DISK_OF_2010 }),
+    warm_up: recorded ? 45_000 : 300_000,
     daemons: recorded ? 0 : DISTRIBUTION.daemons,
     distribution: !recorded,
     driver: recorded && cell.machine === 'x86_64',

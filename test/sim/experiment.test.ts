@@ -1,6 +1,7 @@
 /** The experiments on a small machine: the whole course, and that compaction does what it should. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { disk_of } from '../../src/fs/disk/index.ts';
 import { boot } from '../../src/machine.ts';
 import { debug_vm } from '../../src/mm/debug_vm.ts';
 import type { Machine } from '../../src/mm/mmzone.ts';
@@ -10,6 +11,7 @@ import { block_map } from '../../src/sim/experiment_counters.ts';
 import { type NoRegressionOptions, no_regression } from '../../src/sim/experiment_no_regression.ts';
 import { type UnderLoadOptions, under_load } from '../../src/sim/experiment_under_load.ts';
 import { differs, mean } from '../../src/sim/statistics.ts';
+import { DISK_OF_2010 } from '../../src/sim/workloads/costs.ts';
 
 const MIB = 2 ** 20;
 
@@ -128,6 +130,40 @@ test('huge pages under load: builds go on, states are whole, the seed decides al
   assert.deepEqual(states, ['boot', 'ready', 'half', 'final']);
   assert.ok(run.got > run.attempted / 2, `${run.got} of ${run.attempted}`);
   assert.equal(run.steps[run.steps.length - 1]!.target, run.attempted);
+  assert.deepEqual(under_load(options), run);
+});
+
+test('kernel builds under load: trees fill memory, objects are written, states are whole', () => {
+  const options: UnderLoadOptions = {
+    machine: 'x86_64',
+    compaction: true,
+    seed: 2,
+    memory: 384 * MIB,
+    swap: 256 * MIB,
+    builds: 2,
+    trees: { dirs: 300, files: 9000 },
+    percent: 90,
+    warm_up: 15_000,
+    daemons: 2,
+    distribution: true,
+    disk: DISK_OF_2010,
+  };
+  const names: Record<string, number> = {};
+  const inspect = (state: string, m: Machine): void => {
+    debug_vm(m);
+    names[state] = disk_of(m)!.dentry_lru.size;
+    if (state !== 'final') return;
+    const objects = [...disk_of(m)!.inodes.values()].flatMap((inode) =>
+      [...(inode.directory?.entries.keys() ?? [])].filter((name) => /^f\d+\.o$/.test(name)),
+    );
+    assert.ok(objects.length > 0, 'nothing was compiled');
+  };
+  const run = under_load({ ...options, inspect });
+  assert.deepEqual(Object.keys(names), ['boot', 'filled', 'ready', 'half', 'final']);
+  // Names stay in core as long as memory is enough.
+  assert.ok(names['filled']! > 5000, `${names['filled']} names`);
+  assert.ok(names['final']! < names['filled']!, `${names['final']} names are left`);
+  assert.ok(run.got > 0 && run.got < run.attempted, `${run.got} of ${run.attempted}`);
   assert.deepEqual(under_load(options), run);
 });
 

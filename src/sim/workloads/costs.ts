@@ -22,6 +22,9 @@ export const COST = {
   unlink: 0.1,
   /** One block of 4 KiB written to the page cache, or read from it. */
   write_block: 0.02,
+  /** Opening and closing a file that is in core, and reading a cached block, on a real processor. */
+  open_cached: 0.01,
+  read_cached: 0.003,
   /** One stat or readdir entry of a walk. */
   stat: 0.1,
   /** Taking a huge page that is there (recorded: 5 ms for 50). */
@@ -60,3 +63,10 @@ export const SCHED_LATENCY = 6;
 export const SCHED_WAKEUP_GRANULARITY = 1;
 /** sched_min_granularity: the shortest slice when there are many. */
 export const SCHED_MIN_GRANULARITY = 2;
+
+/**
+ * A disk of 2010 with 7200 turns a minute: 80 MB a second; a seek and half a turn, 12 ms, shared by some
+ * five reads, since files of a directory lie behind each other and a reader goes on for a while
+ * before the next one has its turn (block/cfq-iosched.c); writes come in order, mostly.
+ */
+export const DISK_OF_2010 = { bytes_per_ms: 80_000, ms_per_read: 2.5, ms_per_write: 0.1 } as const;

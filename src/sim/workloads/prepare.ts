@@ -8,6 +8,7 @@ import { boot } from '../../machine.ts';
 import type { Hstate } from '../../mm/hugetlb_def.ts';
 import type { Machine } from '../../mm/mmzone.ts';
 import { swapon } from '../../mm/swap_state.ts';
+import type { DiskSpeed } from './disk_time.ts';
 import { hold_kernel_memory } from './distribution.ts';
 import { forget_bytes, NullDevice } from './platter.ts';
 import { load_driver } from './recorder.ts';
@@ -35,6 +36,8 @@ export interface PrepareOptions {
   distribution?: boolean;
   /** The recorder's driver is loaded (x86-64 as recorded). */
   driver?: boolean;
+  /** Speed of the disk; without it one that does not hold writers up for long. */
+  disk?: DiskSpeed;
 }
 
 export interface Prepared {
@@ -58,6 +61,12 @@ export function boot_for_experiment(o: PrepareOptions): Prepared {
   q.bytes_per_ms = DISK_BYTES_PER_MS;
   q.ms_per_request = DISK_MS_PER_REQUEST;
   if (o.swap > 0) swapon(m, '/dev/sda2', o.swap / 2 ** m.shape.page_shift);
+  if (o.disk !== undefined) {
+    for (const each of m.block_devices) {
+      each.bytes_per_ms = o.disk.bytes_per_ms;
+      each.ms_per_request = o.disk.ms_per_write;
+    }
+  }
   const root = new Rootfs(m);
   if (o.driver) load_driver(m);
   if (o.distribution) hold_kernel_memory(m);

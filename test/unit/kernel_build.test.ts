@@ -1,0 +1,78 @@
+/** What the builds of a kernel stand on: time that reading takes, blocks that a journal holds, trees. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type DiskVnode, disk_of, disk_root } from '../../src/fs/disk/index.ts';
+import { boot } from '../../src/machine.ts';
+import { MemoryBlockDevice } from '../../src/mm/block_device.ts';
+import type { Machine } from '../../src/mm/mmzone.ts';
+import { Reads } from '../../src/sim/workloads/disk_time.ts';
+import { Journal } from '../../src/sim/workloads/journal.ts';
+import { first_file, KERNEL_TREE } from '../../src/sim/workloads/kernel_tree.ts';
+
+const MIB = 2 ** 20;
+const ROOT = { uid: 0, gid: 0, pid: 1 };
+const SPEED = { bytes_per_ms: 4096, ms_per_read: 5, ms_per_write: 1 };
+
+function machine(): Machine {
+  return boot({ memory: 64 * MIB, disk: new MemoryBlockDevice(64 * MIB) });
+}
+
+test('reading takes a seek and the bytes, one reader after the other, and nothing from the cache', () => {
+  const m = machine();
+  const q = m.block_devices[0]!;
+  const reads = new Reads(m, SPEED);
+  reads.begin();
+  assert.equal(reads.wait(), 0);
+  const once = (): number => {
+    reads.begin();
+    q.reads++;
+    q.read_bytes += 8192;
+    return reads.wait();
+  };
+  assert.equal(once(), 7);
+  // The next one waits for the arm.
+  assert.equal(once(), 14);
+  m.clock.now_ms += 100;
+  assert.equal(once(), 7);
+});
+
+test('the journal holds the blocks that a new name changes until it commits', () => {
+  const m = machine();
+  const fs = disk_of(m)!;
+  const journal = new Journal(m);
+  const root = disk_root(m) as DiskVnode;
+  const node = root.create('a', 0o644, ROOT) as DiskVnode;
+  const counts = (): number => m.buffer_heads.b_count.reduce((sum, n) => sum + n, 0);
+  const before = counts();
+  journal.name(root, node);
+  // Directory, inode table (both inodes are in one block of it), two bitmaps.
+  assert.equal(fs.inode_table_block(node.inode.ino), fs.inode_table_block(root.inode.ino));
+  assert.equal(counts(), before + 4);
+  // Once in a transaction is enough.
+  journal.name(root, node);
+  assert.equal(counts(), before + 4);
+  const commits = journal.commit();
+  assert.equal(commits.next().value, -5000);
+  commits.next();
+  assert.equal(counts(), before);
+});
+
+test('a tree: every file belongs to a directory, 3.4 blocks each', () => {
+  let files = 0;
+  for (let d = 0; d < KERNEL_TREE.dirs; d++) {
+    const nr = first_file(KERNEL_TREE, d + 1) - first_file(KERNEL_TREE, d);
+    assert.ok(nr === 17 || nr === 18);
+    files += nr;
+  }
+  assert.equal(files, KERNEL_TREE.files);
+  let of_1000 = 0;
+  let blocks = 0;
+  for (const { files: n, from, to } of KERNEL_TREE.sizes) {
+    of_1000 += n;
+    blocks += (n * (from + to)) / 2;
+  }
+  assert.equal(of_1000, 1000);
+  // 412 MB, and half a block more for each file.
+  const mean = blocks / 1000;
+  assert.ok(Math.abs(mean - (412e6 / KERNEL_TREE.files / 4096 + 0.5)) < 0.2, `${mean} blocks`);
+});
