@@ -397,6 +397,8 @@ export interface Beside {
   cond_resched(m: Machine): void;
   /** The caller sleeps for `ms` milliseconds at most. */
   sleep(m: Machine, ms: number): void;
+  /** The running program has used `ms` milliseconds: true when it may go on, else nothing is counted. */
+  spend(ms: number): boolean;
 }
 
 export class Machine {

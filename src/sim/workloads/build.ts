@@ -20,7 +20,7 @@ import type { Task } from '../../mm/mm_types.ts';
 import { do_mmap, MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE } from '../../mm/mmap.ts';
 import type { Machine } from '../../mm/mmzone.ts';
 import { COST } from './costs.ts';
-import { swap_io } from './kernel_tasks.ts';
+import { spend, swap_io } from './kernel_tasks.ts';
 import type { Process } from './scheduler.ts';
 import { exec, type Program, run_image, type Shell, touch } from './userland.ts';
 
@@ -105,7 +105,7 @@ function* fill_memory(m: Machine, task: Task, pages: number): Process {
     while (access_page(m, task, start + i, true) === -EAGAIN) yield -1;
     // Now and then something from before is used again.
     if (i % 64 === 63) touch(m, task, start + (((i * 2654435761) >>> 0) % i), false);
-    yield BUILD.page;
+    if (!spend(m, BUILD.page)) yield BUILD.page;
     const wait = swap_io(m) - io;
     if (wait > 0) yield -wait;
   }

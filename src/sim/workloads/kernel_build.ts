@@ -35,6 +35,7 @@ import type { Machine } from '../../mm/mmzone.ts';
 import { COST } from './costs.ts';
 import type { Reads } from './disk_time.ts';
 import type { Journal } from './journal.ts';
+import { spend } from './kernel_tasks.ts';
 import { first_file, read_file, type TreeSize } from './kernel_tree.ts';
 import type { Process } from './scheduler.ts';
 import { exec, type Program, run_image, type Shell, touch } from './userland.ts';
@@ -276,7 +277,7 @@ export class KernelBuild {
       if (i % 16 === 15) touch(m, task, start + (((i * 2654435761) >>> 0) % i), false);
       if (text >= 0) touch(m, task, text + ((i * 2) % tools.pages), false);
       const wait = this.disk.wait();
-      yield cost;
+      if (!spend(m, cost)) yield cost;
       if (wait > 0) yield -wait;
     }
   }

@@ -60,6 +60,14 @@ export function swap_io(m: Machine): number {
   return m.vm_events[PSWPIN]! * COST.swap_in;
 }
 
+/**
+ * True when the running program has used `ms` milliseconds and has more of its slice; otherwise it
+ * has to yield them. For programs that use little time often: to yield costs more than a page fault.
+ */
+export function spend(m: Machine, ms: number): boolean {
+  return m.beside?.spend(ms) ?? false;
+}
+
 /** How long a writer waits for room in the queues of the disks (block: get_request_wait). */
 function queue_wait(m: Machine): number {
   let until = m.clock.now_ms;

@@ -47,13 +47,20 @@ export class Scheduler implements Calls {
   /** The kernel's work that is on the clock already. */
   private mark = 0;
   private readonly moves: HighmemMoves;
+  /** Of the slice that is under way: time used, and how long it lasts. */
+  private used = 0;
+  private slice_ms = 0;
   private readonly alone: Beside;
 
   constructor(m: Machine) {
     this.m = m;
     this.prng = m.prng.fork('scheduler');
     this.moves = new HighmemMoves(m);
-    this.alone = { cond_resched: () => {}, sleep: (_m, ms) => this.pass(ms) };
+    this.alone = {
+      cond_resched: () => {},
+      sleep: (_m, ms) => this.pass(ms),
+      spend: (ms) => this.spend(ms),
+    };
   }
 
   /** Processes that have not ended. */
@@ -101,6 +108,17 @@ export class Scheduler implements Calls {
     const used = now - this.mark;
     this.mark = now;
     return used;
+  }
+
+  /** What slice() does with `ms` that a process yields, unless the slice ends or changes by it. */
+  private spend(ms: number): boolean {
+    const now = kernel_work(this.m, this.moves.count);
+    const used = this.used + (now - this.mark) + ms;
+    if (used >= this.slice_ms) return false;
+    if (this.kswapd === null && kswapd_has_reason(this.m)) return false;
+    this.used = used;
+    this.mark = now;
+    return true;
   }
 
   /** place_entity: who slept long gets half a latency, nobody more. */
@@ -169,25 +187,27 @@ export class Scheduler implements Calls {
     }
     m.beside = this.alone;
     this.mark = kernel_work(m, this.moves.count);
-    let used = 0;
+    this.used = 0;
+    this.slice_ms = slice;
     let asleep = -1;
     let ended = false;
-    while (used < slice && asleep < 0) {
+    while (this.used < this.slice_ms && asleep < 0) {
       const step = e.process.next();
-      used += this.work();
+      this.used += this.work();
       if (step.done) {
         ended = true;
         break;
       }
       if (step.value < 0) asleep = -step.value;
-      else used += step.value;
+      else this.used += step.value;
       const woken = this.wake_kswapd();
       if (woken !== null) {
-        slice = Math.min(slice, woken.vruntime + SCHED_WAKEUP_GRANULARITY - e.vruntime);
+        const until = woken.vruntime + SCHED_WAKEUP_GRANULARITY - e.vruntime;
+        this.slice_ms = Math.min(this.slice_ms, until);
       }
     }
     m.beside = null;
-    used = Math.max(used, 0.01);
+    const used = Math.max(this.used, 0.01);
     e.vruntime += used;
     this.pass(used);
     if (ended) {
