@@ -1,3 +1,12 @@
+/**
+ * The kernel's own work in a simulation: its price on the virtual clock, and where it sleeps.
+ *
+ * Calls that may sleep are jobs (lib/kthread.ts): here a job is part of the process that made the call,
+ * so that others run where Linux would let them, and kswapd is a process like others. The price of
+ * reclaim and compaction follows from the counters that they raise (costs.ts).
+ * Linux: mm/vmscan.c (kswapd), mm/backing-dev.c (congestion_wait), block/blk-core.c
+ * (get_request_wait). Differs: a wait for congestion ends with the next write that ends.
+ */
 import { KSWAPD_NAPPING, KSWAPD_RUNNING, kswapd_job } from '../../kernels/linux-2.6.35/kswapd.ts';
 import type { Job } from '../../lib/kthread.ts';
 import { next_write_end } from '../../mm/backing_dev.ts';
