@@ -41,8 +41,9 @@ export const COST = {
    * More for a page of HighMem that moves: it is copied through two temporary mappings, by words of
    * 4 bytes. When such a mapping is taken away (invlpg of an address near those that large pages map),
    * an emulator without acceleration drops its whole TLB. Measured in one (QEMU 7.2, 2.6 GHz; a
-   * program with the same paging): 3.8 to 4.7 us with 20 to 30 other pages in use, where a copy
-   * takes 2.5.
+   * program with the same paging): 2.6 to 3.5 us for the mappings with 20 to 30 other pages in use, 2.5 for
+   * the copy; that 1.25 of the copy is due to short words is an estimate. Any value from 0.003 to 0.012
+   * gives the recorded number of moved pages within its tolerance.
    */
   highmem_moved: 0.004,
   compaction: 0.1,

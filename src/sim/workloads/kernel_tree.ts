@@ -12,13 +12,13 @@ import { type DiskVnode, disk_of, disk_root } from '../../fs/disk/index.ts';
 import { O_RDONLY, O_WRONLY, type Vnode } from '../../fs/vfs.ts';
 import type { Prng } from '../../lib/prng.ts';
 import { __bread, brelse } from '../../mm/buffer.ts';
-import { do_exit } from '../../mm/fork.ts';
 import type { Machine } from '../../mm/mmzone.ts';
+import { command } from './command.ts';
 import { COST } from './costs.ts';
 import type { Reads } from './disk_time.ts';
 import type { Journal } from './journal.ts';
 import type { Process } from './scheduler.ts';
-import { exec, type Program, run_image, type Shell } from './userland.ts';
+import type { Program, Shell } from './userland.ts';
 
 const ROOT = { uid: 0, gid: 0, pid: 1 };
 
@@ -61,22 +61,6 @@ function draw_blocks(prng: Prng): number {
 /** The first file of directory `d`. */
 export function first_file(size: TreeSize, d: number): number {
   return Math.floor((d * size.files) / size.dirs);
-}
-
-/** Runs a command of the shell: forks, becomes `program`, does `work`, ends. */
-function* command(m: Machine, shell: Shell, program: Program, work: () => Process): Process {
-  const child = shell.fork();
-  yield COST.fork;
-  if (child === null) return;
-  yield (shell.child_before_exec(child) + shell.note_job(0)) * COST.fault;
-  const image = exec(m, child, shell.root, program);
-  yield COST.exec;
-  if (image !== null) {
-    yield Math.max(0, run_image(m, child, image)) * COST.fault;
-    yield* work();
-  }
-  yield COST.exit;
-  if (m.tasks.get(child.pid) === child) do_exit(m, child, 0);
 }
 
 function* extract(m: Machine, name: string, size: TreeSize, prng: Prng): Process {

@@ -13,7 +13,6 @@ import { write_inode } from '../../fs/disk/inode.ts';
 import { O_RDONLY, O_WRONLY, type Vnode } from '../../fs/vfs.ts';
 import { BUG_ON } from '../../lib/bug.ts';
 import { __bread, brelse } from '../../mm/buffer.ts';
-import { do_exit } from '../../mm/fork.ts';
 import { GFP_KERNEL, GFP_NOFS } from '../../mm/gfp.ts';
 import { do_madvise, MADV_DONTNEED } from '../../mm/madvise.ts';
 import type { Task } from '../../mm/mm_types.ts';
@@ -21,6 +20,7 @@ import { do_mmap, MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE } from '../.
 import type { Machine } from '../../mm/mmzone.ts';
 import { kmem_cache_alloc, kmem_cache_create, kmem_cache_free } from '../../mm/slub.ts';
 import type { KmemCache } from '../../mm/slub_def.ts';
+import { command } from './command.ts';
 import { COST } from './costs.ts';
 import type { Process } from './scheduler.ts';
 import { exec, type Program, run_image, type Shell, touch } from './userland.ts';
@@ -41,22 +41,6 @@ export function load_driver(m: Machine): void {
   for (let i = 0; i < DRIVER_BYTES / 2 ** m.shape.page_shift; i++) {
     BUG_ON(m.kernel.alloc_pages(m, GFP_KERNEL, 0) < 0, 'recorder: no memory for the driver');
   }
-}
-
-/** A command of the shell: forks, becomes `program`, does `work`, ends. */
-function* command(m: Machine, shell: Shell, program: Program, work: () => Process): Process {
-  const child = shell.fork();
-  yield COST.fork;
-  if (child === null) return;
-  yield (shell.child_before_exec(child) + shell.note_job(0)) * COST.fault;
-  const image = exec(m, child, shell.root, program);
-  yield COST.exec;
-  if (image !== null) {
-    yield Math.max(0, run_image(m, child, image)) * COST.fault;
-    yield* work();
-  }
-  yield COST.exit;
-  if (m.tasks.get(child.pid) === child) do_exit(m, child, 0);
 }
 
 /** Reads every file below the root directories `tree...`, each from its beginning to its end. */
