@@ -184,7 +184,7 @@ describe(`under load for ${SECONDS} seconds`, { concurrency: true }, () => {
     assert.match(stderr, /failed to set pool minimum to 30 became 7/);
     const seconds = (performance.now() - began) / 1000;
     // Five rounds of six seconds without progress.
-    assert.ok(seconds >= 30 && seconds < 45, `${seconds} s`);
+    assert.ok(seconds >= 30 && seconds < 60, `${seconds} s`);
     assert.equal(await client.read('proc/sys/vm/nr_hugepages'), '7\n');
   });
 });
