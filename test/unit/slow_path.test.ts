@@ -28,6 +28,7 @@ import { write_tag } from '../../src/mm/memory.ts';
 import type { Task } from '../../src/mm/mm_types.ts';
 import { do_mmap, MAP_ANONYMOUS, MAP_PRIVATE } from '../../src/mm/mmap.ts';
 import { type Machine, WMARK_LOW, WMARK_MIN, type Zone } from '../../src/mm/mmzone.ts';
+import { drain_all_pages } from '../../src/mm/page_alloc.ts';
 import { sync_filesystems } from '../../src/mm/page_writeback.ts';
 import { PF_MEMALLOC } from '../../src/mm/reclaim_def.ts';
 import {
@@ -136,6 +137,22 @@ test('C3, 14.10: a pass that reclaims nothing counts as one page towards __GFP_R
   assert.equal(m.vm_events[ALLOCSTALL], 513);
   // Where the kernel would try for ever, a request for a single page fails in the end.
   assert.equal(m.kernel.alloc_pages(m, GFP_NOFS, 0), -1);
+  debug_vm(m);
+});
+
+test('2.8: draining makes every zone count as reclaimable, also where no page waits', () => {
+  const { m } = small();
+  for (const zone of m.populated_zones) {
+    zone.all_unreclaimable = 1;
+    zone.pages_scanned = 7;
+  }
+  const dma = m.populated_zones[0]!;
+  assert.equal(dma.pageset[0]!.count, 0);
+  drain_all_pages(m);
+  for (const zone of m.populated_zones) {
+    assert.equal(zone.all_unreclaimable, 0, zone.name);
+    assert.equal(zone.pages_scanned, 0, zone.name);
+  }
   debug_vm(m);
 });
 

@@ -249,11 +249,15 @@ export function __free_pages(m: Machine, pfn: pfn_t, order: order_t): void {
   else __free_pages_ok(m, pfn, order);
 }
 
-/** All lists of one CPU back to the buddy lists, in every zone (page_alloc.c: drain_pages). */
+/**
+ * All lists of one CPU back to the buddy lists, in every zone (page_alloc.c: drain_pages). Where
+ * there is nothing to give back, the zone counts as reclaimable again all the same: each attempt to
+ * compact and each direct reclaim of a block does that to all zones, and kswapd minds (golden t1,
+ * t1-i386pae: `final` has no DMA zone that is all_unreclaimable, though none has pages to reclaim).
+ */
 export function drain_pages(m: Machine, cpu: number): void {
   for (const zone of m.populated_zones) {
     const pcp = zone.pageset[cpu]!;
-    if (pcp.count === 0) continue;
     free_pcppages_bulk(m, zone, pcp.count, pcp);
     pcp.count = 0;
   }
