@@ -2,9 +2,13 @@
  * The third test, "huge pages under load": while builds run, nine tenths of memory are asked for as
  * huge pages, one at a time, with pauses.
  *
- * Requests are movable, do not insist (no __GFP_REPEAT) and keep what they get; the delay follows
- * from a rate of 16 MiB a second (reference 13.6; golden s3). An attempt sleeps where the kernel
- * does, and the builds run meanwhile: they take pages of a block that is half free.
+ * Requests are movable, do not insist (no __GFP_REPEAT) and keep what they get. Recorded, the delay
+ * between two follows from a rate of 16 MiB a second, and hugeadm's min_free_kbytes is set from the
+ * boot on (golden s3). The published test says "small delays" and does not say when hugeadm runs: here
+ * the trees are expanded and built with the watermarks of the boot, and it runs with the test. That
+ * matters: what memory there is for each type is then mixed as far as those watermarks let it be.
+ * An attempt sleeps where the kernel does, and the builds run meanwhile: they take pages of a block
+ * that is half free.
  */
 import type { MachineName } from '../arch.ts';
 import { disk_of, disk_root } from '../fs/disk/index.ts';
@@ -41,6 +45,10 @@ export interface UnderLoadOptions {
   percent: number;
   /** Milliseconds before the first attempt. */
   warm_up: number;
+  /** Milliseconds between attempts; without it what a rate of 16 MiB a second makes of a huge page. */
+  delay?: number;
+  /** hugeadm sets min_free_kbytes when the attempts begin, not after the boot. */
+  hugeadm_late?: boolean;
   daemons: number;
   /** A distribution runs: memory that its kernel holds, daemons that use memory and files. */
   distribution?: boolean;
@@ -53,7 +61,7 @@ export interface UnderLoadOptions {
   attempted?: (nr: number, ok: boolean, ms: number, m: Machine) => void;
 }
 
-/** MiB a second that are asked for. */
+/** MiB a second that are asked for, unless a delay is given. */
 const RATE = 16;
 /** Attempts between two steps of the result. */
 const PER_STEP = 20;
@@ -99,7 +107,8 @@ function start_kernel_builds(
 export function under_load(o: UnderLoadOptions): Omit<Run, 'cell' | 'seed'> {
   const { m, shell, daemons } = boot_for_experiment(o);
   const record = new Recorder(m, o.inspect);
-  const h = hugeadm(m);
+  const h = m.hstates[m.default_hstate_idx]!;
+  if (!o.hugeadm_late) hugeadm(m);
   record.moment('boot');
   const s = new Scheduler(m);
   if (o.distribution) populate(m, disk_of(m)!, DISTRIBUTION.dirs, DISTRIBUTION.files);
@@ -110,6 +119,7 @@ export function under_load(o: UnderLoadOptions): Omit<Run, 'cell' | 'seed'> {
   const start = m.clock.now_ms;
   s.run(() => m.clock.now_ms - start >= o.warm_up);
   s.settle();
+  if (o.hugeadm_late) hugeadm(m);
   record.moment('ready');
 
   const memory_kb = m.totalram_pages * 2 ** (m.shape.page_shift - 10);
@@ -119,7 +129,7 @@ export function under_load(o: UnderLoadOptions): Omit<Run, 'cell' | 'seed'> {
   let made = 0;
   let ended = false;
   function* attempt(): Process {
-    const delay = h.size_kb / 1024 / (RATE / 1000);
+    const delay = o.delay ?? h.size_kb / 1024 / (RATE / 1000);
     let step_start = m.clock.now_ms;
     for (made = 1; made <= attempts; made++) {
       const gfp = GFP_HIGHUSER_MOVABLE | __GFP_COMP | __GFP_NOWARN;

@@ -147,11 +147,15 @@ test('kernel builds under load: trees fill memory, objects are written, states a
     daemons: 2,
     distribution: true,
     disk: DISK_OF_2010,
+    delay: 30,
+    hugeadm_late: true,
   };
   const names: Record<string, number> = {};
+  const min_free_kbytes: Record<string, number> = {};
   const inspect = (state: string, m: Machine): void => {
     debug_vm(m);
     names[state] = disk_of(m)!.dentry_lru.size;
+    min_free_kbytes[state] = m.sysctl['min_free_kbytes']!;
     if (state !== 'final') return;
     const objects = [...disk_of(m)!.inodes.values()].flatMap((inode) =>
       [...(inode.directory?.entries.keys() ?? [])].filter((name) => /^f\d+\.o$/.test(name)),
@@ -164,6 +168,11 @@ test('kernel builds under load: trees fill memory, objects are written, states a
   assert.ok(names['filled']! > 3000, `${names['filled']} names`);
   assert.ok(names['final']! < names['filled']!, `${names['final']} names are left`);
   assert.ok(run.got > 0 && run.got < run.attempted, `${run.got} of ${run.attempted}`);
+  // hugeadm runs with the attempts: eleven huge pages for each of two zones.
+  assert.equal(min_free_kbytes['filled'], min_free_kbytes['boot']);
+  assert.equal(min_free_kbytes['ready'], 11 * 2048 * 2);
+  // Nearly all of the first attempts succeed at once: what passes is the delay between them.
+  assert.ok(run.steps[0]!.ms >= 20 * 30 && run.steps[0]!.ms < 20 * 100, `${run.steps[0]!.ms} ms`);
   assert.deepEqual(under_load(options), run);
 });
 
