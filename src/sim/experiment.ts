@@ -86,7 +86,7 @@ const MEMORY: Record<Setup, Record<MachineName, number>> = {
  * Milliseconds between two attempts of the published third test. "Small delays", so that the disk is
  * not flooded, is all that is known: a choice made in view of the figures, one for all machines.
  */
-const SMALL_DELAY = 40;
+const SMALL_DELAY = 35;
 
 export function at_rest_options(cell: Cell, seed: number): AtRestOptions {
   return {

@@ -67,7 +67,7 @@ export const SCHED_MIN_GRANULARITY = 2;
 
 /**
  * A disk of 2010 with 7200 turns a minute: 80 MB a second; a seek and half a turn, 12 ms, shared by some
- * five reads, since files of a directory lie behind each other and a reader goes on for a while
+ * four reads, since files of a directory lie behind each other and a reader goes on for a while
  * before the next one has its turn (block/cfq-iosched.c); writes come in order, mostly.
  */
-export const DISK_OF_2010 = { bytes_per_ms: 80_000, ms_per_read: 2.5, ms_per_write: 0.1 } as const;
+export const DISK_OF_2010 = { bytes_per_ms: 80_000, ms_per_read: 3, ms_per_write: 0.1 } as const;
