@@ -583,6 +583,14 @@ function* wb_writeback(
   return written;
 }
 
+/** Whether the flusher would write something now. */
+export function flusher_has_reason(m: Machine): boolean {
+  const { background_requested, next_periodic, nr_requested } = m.writeback;
+  if (background_requested || nr_requested > 0) return true;
+  const interval = m.sysctl['dirty_writeback_centisecs'] ?? 500;
+  return interval > 0 && m.clock.now_ms >= next_periodic;
+}
+
 /**
  * The flusher thread: ends finished writes, then writes old data when the period is over and any
  * data while the background limit is exceeded. Returns the pages written

@@ -15,6 +15,7 @@ import { Recorder } from './experiment_record.ts';
 import { COST } from './workloads/costs.ts';
 import { DISTRIBUTION, daemons_at_work } from './workloads/distribution.ts';
 import { fill, thin_out, Walk } from './workloads/fill.ts';
+import { Journal } from './workloads/journal.ts';
 import { populate } from './workloads/platter.ts';
 import { grow_pool } from './workloads/pool.ts';
 import { boot_for_experiment, hugeadm } from './workloads/prepare.ts';
@@ -55,13 +56,16 @@ export function at_rest(o: AtRestOptions): Omit<Run, 'cell' | 'seed'> {
   const walk = o.walk ? new Walk(m, shell) : null;
   if (walk !== null) s.start(walk.process);
   if (o.distribution) s.start(daemons_at_work(m, daemons));
+  const journal = new Journal(s);
+  s.start(journal.kjournald());
   const others = s.alive;
-  const most_alive = fill(s, shell, o);
+  const most_alive = fill(s, shell, journal, o);
   s.settle();
   record.moment('filled');
   thin_out(s, o.files, others);
   if (walk !== null) walk.kill(s);
   run_job(sync_filesystems(m));
+  journal.commit_now();
   s.idle(3000, 20);
   record.moment('ready');
 

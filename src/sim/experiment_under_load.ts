@@ -89,7 +89,7 @@ function start_kernel_builds(
   const { m } = s;
   const tools = install_toolchain(m);
   const disk = new Reads(m, speed);
-  const journal = new Journal(m);
+  const journal = new Journal(s);
   disk_root(m).mkdir('tmp', 0o777, { uid: 0, gid: 0, pid: 1 });
   const names: string[] = [];
   for (let i = 0; i < builds; i++) names.push(`linux${i}`);
@@ -97,7 +97,7 @@ function start_kernel_builds(
   s.start(expand(m, shell, names, size));
   s.run(() => s.alive <= others);
   record.moment('filled');
-  s.start(journal.commit());
+  s.start(journal.kjournald());
   s.start(updatedb(m, shell, disk, journal));
   for (const name of names) {
     s.start(new KernelBuild(m, shell, tools, disk, journal, name, size).process());

@@ -2,12 +2,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type DiskVnode, disk_of, disk_root } from '../../src/fs/disk/index.ts';
+import { O_WRONLY, type OpenFile } from '../../src/fs/vfs.ts';
 import { boot } from '../../src/machine.ts';
 import { MemoryBlockDevice } from '../../src/mm/block_device.ts';
 import type { Machine } from '../../src/mm/mmzone.ts';
+import { global_page_state, NR_FILE_DIRTY, NR_WRITEBACK } from '../../src/mm/vmstat.ts';
 import { Reads } from '../../src/sim/workloads/disk_time.ts';
 import { Journal } from '../../src/sim/workloads/journal.ts';
 import { first_file, KERNEL_TREE } from '../../src/sim/workloads/kernel_tree.ts';
+import { type Process, Scheduler } from '../../src/sim/workloads/scheduler.ts';
 
 const MIB = 2 ** 20;
 const ROOT = { uid: 0, gid: 0, pid: 1 };
@@ -36,25 +39,79 @@ test('reading takes a seek and the bytes, one reader after the other, and nothin
   assert.equal(once(), 7);
 });
 
+const held = (m: Machine): number => m.buffer_heads.b_count.reduce((sum, n) => sum + n, 0);
+
+/** Lets a process go on until it sleeps, and returns for how long. */
+function until_asleep(process: Process): number {
+  for (;;) {
+    const { done, value } = process.next();
+    if (done || value < 0) return -(value ?? 0);
+  }
+}
+
 test('the journal holds the blocks that a new name changes until it commits', () => {
   const m = machine();
   const fs = disk_of(m)!;
-  const journal = new Journal(m);
+  const journal = new Journal(new Scheduler(m));
   const root = disk_root(m) as DiskVnode;
   const node = root.create('a', 0o644, ROOT) as DiskVnode;
-  const counts = (): number => m.buffer_heads.b_count.reduce((sum, n) => sum + n, 0);
-  const before = counts();
+  const before = held(m);
   journal.name(root, node);
   // Directory, inode table (both inodes are in one block of it), two bitmaps.
   assert.equal(fs.inode_table_block(node.inode.ino), fs.inode_table_block(root.inode.ino));
-  assert.equal(counts(), before + 4);
+  assert.equal(held(m), before + 4);
   // Once in a transaction is enough.
   journal.name(root, node);
-  assert.equal(counts(), before + 4);
-  const commits = journal.commit();
-  assert.equal(commits.next().value, -5000);
-  commits.next();
-  assert.equal(counts(), before);
+  assert.equal(held(m), before + 4);
+  const kjournald = journal.kjournald();
+  until_asleep(kjournald);
+  m.clock.now_ms += 4999;
+  until_asleep(kjournald);
+  assert.equal(held(m), before + 4, 'too young');
+  m.clock.now_ms += 1;
+  until_asleep(kjournald);
+  assert.equal(held(m), before);
+});
+
+test('a commit writes the data and drops its heads, and nobody changes metadata while the log is written', () => {
+  const m = machine();
+  const s = new Scheduler(m);
+  const journal = new Journal(s);
+  const node = disk_root(m).create('a', 0o644, ROOT) as DiskVnode;
+  const file = node.open(O_WRONLY, ROOT) as OpenFile;
+  let heads = 0;
+  let freed = 0;
+  m.trace.kmem_cache_alloc.subscribe(() => heads++);
+  const buf = new Uint8Array(4096);
+  for (let b = 0; b < 100; b++) {
+    file.write(buf, b * 4096);
+    const before = heads;
+    journal.data(node);
+    assert.ok(heads > before, 'a head for each page');
+  }
+  m.trace.kmem_cache_free.subscribe(() => freed++);
+  // The one indirect block of the file.
+  const changed = held(m);
+  assert.equal(node.inode.indirect!.size, 1);
+  assert.equal(journal.access().next().done, true, 'nobody waits before the commit');
+
+  journal.commit_now();
+  const order: string[] = [];
+  s.start(journal.kjournald());
+  function* writer(): Process {
+    for (;;) {
+      yield* journal.access();
+      if (held(m) < changed) order.push('after');
+      else if (global_page_state(m, NR_FILE_DIRTY) === 0) order.push('during');
+      yield 0.001;
+    }
+  }
+  s.start(writer());
+  s.run(() => order.includes('after'));
+  // It looked between the end of the data and the first block of the log at most.
+  assert.ok(order.filter((o) => o === 'during').length <= 1, order.join());
+  assert.equal(global_page_state(m, NR_WRITEBACK), 0);
+  assert.ok(freed >= 100, `${freed} freed`);
 });
 
 test('a tree: every file belongs to a directory, 3.4 blocks each', () => {

@@ -22,6 +22,7 @@ import {
   KSWAPD_INODESTEAL,
   PAGEOUTRUN,
   PGINODESTEAL,
+  PGPGOUT,
   PGSCAN_DIRECT,
   PGSCAN_KSWAPD,
   PSWPIN,
@@ -60,7 +61,8 @@ export function kernel_work(m: Machine, highmem_moved: number): number {
     e[COMPACTSTALL]! * COST.compaction +
     (e[COMPACTMIGRATE_SCANNED]! + e[COMPACTFREE_SCANNED]!) * COST.frame_scanned +
     e[PAGEOUTRUN]! * COST.kswapd_round +
-    e[PSWPOUT]! * COST.page_swapped
+    e[PSWPOUT]! * COST.page_swapped +
+    (e[PGPGOUT]! / (2 ** m.shape.page_shift / 512) - e[PSWPOUT]!) * COST.page_written
   );
 }
 

@@ -25,18 +25,6 @@ export const SHELL: Program = { name: 'sh', text: 60, data: 6, bss: 4, heap: 16,
 /** A daemon of a distribution (getty, cron, syslog, dbus, sshd): 0.4 MiB of its own on 64 bits. */
 const DAEMON: Program = { name: 'daemon', text: 100, data: 20, bss: 20, heap: 60, stack: 6 };
 
-/**
- * The same program on this machine. With 32 bits a process has three quarters of the pages (golden t1,
- * t1-i386pae: 44 against 57 for each process of the fill).
- */
-function on_machine(machine: MachineName, program: Program): Program {
-  if (machine !== 'x86') return program;
-  const part = (pages: number): number => Math.ceil((pages * 3) / 4);
-  const { name, text, stack } = program;
-  const [data, bss, heap] = [part(program.data), part(program.bss), part(program.heap)];
-  return { name, text, data, bss, heap, stack };
-}
-
 export interface PrepareOptions {
   machine: MachineName;
   compaction: boolean;
@@ -84,8 +72,7 @@ export function boot_for_experiment(o: PrepareOptions): Prepared {
   if (o.distribution) hold_kernel_memory(m);
   const init = new Shell(m, root, SHELL);
   const daemons: Shell[] = [];
-  const daemon = on_machine(o.machine, DAEMON);
-  for (let i = 0; i < o.daemons; i++) daemons.push(new Shell(m, root, daemon));
+  for (let i = 0; i < o.daemons; i++) daemons.push(new Shell(m, root, DAEMON));
   return { m, root, init, daemons, shell: new Shell(m, root, SHELL) };
 }
 

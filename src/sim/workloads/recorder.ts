@@ -18,10 +18,11 @@ import { do_madvise, MADV_DONTNEED } from '../../mm/madvise.ts';
 import type { Task } from '../../mm/mm_types.ts';
 import { do_mmap, MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE } from '../../mm/mmap.ts';
 import type { Machine } from '../../mm/mmzone.ts';
-import { kmem_cache_alloc, kmem_cache_create, kmem_cache_free } from '../../mm/slub.ts';
+import { kmem_cache_alloc, kmem_cache_free } from '../../mm/slub.ts';
 import type { KmemCache } from '../../mm/slub_def.ts';
 import { command } from './command.ts';
 import { COST } from './costs.ts';
+import { journal_head_cache } from './journal.ts';
 import type { Process } from './scheduler.ts';
 import { exec, type Program, run_image, type Shell, touch } from './userland.ts';
 
@@ -85,8 +86,7 @@ export function read_tree(m: Machine, shell: Shell): Process {
   return command(m, shell, CAT, () => read_all(m));
 }
 
-/** Bytes of a journal head (fs/jbd: struct journal_head), and how many of them a page holds. */
-const JOURNAL_HEAD = 112;
+/** Journal heads in a page on 64 bits, where this is used. */
 const HEADS_PER_PAGE = 36;
 
 /** The journal heads of a transaction's data, in their cache. */
@@ -97,7 +97,7 @@ class Transaction {
 
   constructor(m: Machine) {
     this.m = m;
-    this.cache = kmem_cache_create(m, 'journal_head', JOURNAL_HEAD, { reclaimable: true });
+    this.cache = journal_head_cache(m);
   }
 
   add(): void {

@@ -5,17 +5,17 @@
  * used, or a negative number to sleep for as long. Who has used least time runs next; who wakes up
  * has half a latency's advantage at most, and takes the processor from who has used more than a
  * millisecond above that. Work of the kernel is put on the clock by its counters, for whoever ran
- * meanwhile. After each slice what is due runs: writes that the disk has finished, the flusher.
- * kswapd is a process like others while it is awake. What sleeps inside of a call (lib/kthread.ts:
+ * meanwhile. After each slice the writes end that the disk has finished. kswapd and the flusher are
+ * processes like others while they are awake. What sleeps inside of a call (lib/kthread.ts:
  * Pause) does so as part of its process; calls that cannot sleep let the processor stand still.
  * Linux: kernel/sched_fair.c. Differs: no priorities.
  */
-import { run_job } from '../../lib/kthread.ts';
 import type { Prng } from '../../lib/prng.ts';
 import type { Beside, Machine } from '../../mm/mmzone.ts';
-import { flusher_tick } from '../../mm/page_writeback.ts';
+import { complete_writeback, flusher_has_reason, flusher_tick } from '../../mm/page_writeback.ts';
 import { SCHED_LATENCY, SCHED_MIN_GRANULARITY, SCHED_WAKEUP_GRANULARITY } from './costs.ts';
 import {
+  beside_others,
   type Calls,
   HighmemMoves,
   kernel_work,
@@ -23,7 +23,10 @@ import {
   kswapd_thread,
 } from './kernel_tasks.ts';
 
-/** A running program: yields the time that it used, negative: the time that it sleeps. */
+/**
+ * A running program: yields the time that it used; negative: the time that it sleeps, infinite until
+ * wake_up_all().
+ */
 export type Process = Generator<number, void, void>;
 
 interface Entity {
@@ -44,6 +47,8 @@ export class Scheduler implements Calls {
   /** kswapd, while it is awake; its time on the processor so far. */
   private kswapd: Process | null = null;
   private kswapd_vruntime = 0;
+  /** The flusher is awake. */
+  private flushing = false;
   /** The kernel's work that is on the clock already. */
   private mark = 0;
   private readonly moves: HighmemMoves;
@@ -65,14 +70,24 @@ export class Scheduler implements Calls {
 
   /** Processes that have not ended. */
   get alive(): number {
-    return this.queue.length + this.sleepers.length - (this.kswapd === null ? 0 : 1);
+    return (
+      this.queue.length +
+      this.sleepers.length -
+      (this.kswapd === null ? 0 : 1) -
+      (this.flushing ? 1 : 0)
+    );
   }
 
   /** A new process: it has to wait for a slice's time. `slept`: an old one that wakes up. */
   start(process: Process, slept = false): void {
     const vruntime =
-      this.min_vruntime + (slept ? -SCHED_LATENCY / 2 : SCHED_LATENCY / (this.queue.length + 1));
+      this.min_vruntime + (slept ? -SCHED_LATENCY / 2 : this.share(this.queue.length + 1));
     this.queue.push({ process, vruntime, until: 0 });
+  }
+
+  /** Wakes up all who sleep until they are woken. */
+  wake_up_all(): void {
+    for (const e of this.sleepers) if (e.until === Infinity) e.until = this.m.clock.now_ms;
   }
 
   /** Takes a process off, whatever it is doing. */
@@ -99,7 +114,25 @@ export class Scheduler implements Calls {
 
   private pass(ms: number): void {
     this.m.clock.now_ms += ms;
-    run_job(flusher_tick(this.m));
+    complete_writeback(this.m);
+    if (!this.flushing && flusher_has_reason(this.m)) {
+      this.flushing = true;
+      // It has slept for long, whenever it is woken.
+      const e = { process: this.flusher(), vruntime: 0, until: 0 };
+      e.vruntime = this.placed(e);
+      this.queue.push(e);
+    }
+  }
+
+  /** sched_slice: what each of `nr` runnable processes has of the processor in turn. */
+  private share(nr: number): number {
+    return Math.max(SCHED_LATENCY / nr, SCHED_MIN_GRANULARITY);
+  }
+
+  /** The flusher as a process, from waking up to sleeping. */
+  private *flusher(): Process {
+    yield* beside_others(this, flusher_tick(this.m));
+    this.flushing = false;
   }
 
   /** Work of the kernel since last time, milliseconds. */
@@ -170,15 +203,14 @@ export class Scheduler implements Calls {
     const e = this.pick();
     const sleeper = this.first_sleeper();
     if (e === undefined) {
-      if (sleeper === undefined) return false;
+      if (sleeper === undefined || sleeper.until === Infinity) return false;
       // In steps, so that nobody who is woken meanwhile waits for long.
       this.pass(Math.min(4, Math.max(0.01, sleeper.until - m.clock.now_ms)));
       return true;
     }
     this.min_vruntime = Math.max(this.min_vruntime, e.vruntime);
-    const share = Math.max(SCHED_LATENCY / (this.queue.length + 1), SCHED_MIN_GRANULARITY);
     // Ticks do not meet slices: a slice is longer or shorter by up to a half.
-    let slice = share * (0.5 + this.prng.below(1024) / 1024);
+    let slice = this.share(this.queue.length + 1) * (0.5 + this.prng.below(1024) / 1024);
     if (sleeper !== undefined) {
       // When the first sleeper wakes up, it takes the processor if it is that much behind.
       const after = sleeper.until - m.clock.now_ms;
