@@ -406,6 +406,30 @@ test('a removed name stays in core for a while, and goes with its directory', ()
   debug_vm(m);
 });
 
+test('who removes a name has looked it up: its dentry stays, also when there was none', () => {
+  const { m, root } = machine();
+  const dir = node(root.mkdir('dir', 0o755, CALLER));
+  for (let i = 0; i < 4; i++) node(dir.create(`f${i}`, 0o644, CALLER));
+  node(dir.mkdir('d', 0o755, CALLER));
+  run_job(advance_clock(m, 60_000));
+  run_job(advance_clock(m, 60_000));
+  const fs = disk_of(m)!;
+  // All of them out of core, first the names, then the inodes.
+  prune_dcache(m, 100);
+  prune_dcache(m, 100);
+  prune_icache(m, 100);
+  assert.equal(fs.dentry_lru.size, 0);
+  const again = node(root.lookup('dir'));
+  assert.equal(again.unlink('f0'), 0);
+  assert.equal(again.unlink('f1'), 0);
+  assert.equal(fs.dentry_lru.size, 2);
+  assert.equal(again.rmdir('d'), 0);
+  assert.equal(fs.dentry_lru.size, 3);
+  // Like any name that came onto the list, they are spared once.
+  assert.equal(prune_dcache(m, 3), 0);
+  debug_vm(m);
+});
+
 test('a name is off the list while names below it are in core, and goes with the last of them', () => {
   const { m, root } = machine();
   const top = node(root.mkdir('top', 0o755, CALLER));
