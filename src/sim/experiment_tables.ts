@@ -309,6 +309,13 @@ export function group_table(group: Group): GroupTable {
   }
   if (reference_of(cell)?.reclaimed !== undefined) {
     remarks.push('Published are pages reclaimed; what exactly was counted is not known.');
+    if (vanilla.length > 0 && compaction.length > 0) {
+      const [a, b] = [steals_to_90(vanilla), steals_to_90(compaction)];
+      remarks.push(
+        `Direct steals until 90 % of memory were asked for: ${a.toFixed(0)} and ${b.toFixed(0)}, ` +
+          `with compaction ${reduction_of_steals(group).toFixed(1)} % less.`,
+      );
+    }
   }
   remarks.push(difference_text('huge pages', group, (run) => run.got));
   const columns = ['', 'huge pages', 'attempted', 'percent', ...COLUMNS.map(([t]) => t), 'runs'];
@@ -352,19 +359,21 @@ function ordinary_table(group: Group): Omit<GroupTable, 'name' | 'verdicts'> {
 }
 
 /**
- * By how many percent compaction has fewer direct steals, in the mean over pairs of runs with the same
- * seed: what the publication shows is one such pair, and a few runs with many steals do not decide it.
+ * Direct steals of the first test until nine tenths of memory were asked for. No published machine was granted more
+ * than 91.4 %: the steps beyond fail in either configuration, and what they reclaim before they give up (512
+ * pages at least, 4096 on ppc64, and what is left to be swapped) tells nothing about compaction.
  */
-function reduction_of_steals(group: Group): number {
-  const reductions: number[] = [];
-  for (const run of group.vanilla) {
-    const other = group.compaction.find((r) => r.seed === run.seed);
-    if (other === undefined) continue;
-    reductions.push(
-      100 - (other.total.direct_steals! * 100) / Math.max(1, run.total.direct_steals!),
-    );
-  }
-  return mean(reductions);
+export function steals_to_90(runs: readonly Run[]): number {
+  const of_run = (run: Run): number =>
+    run.steps
+      .filter((step) => step.target * 10 <= run.attempted * 9)
+      .reduce((sum, step) => sum + step.counters['direct_steals']!, 0);
+  return mean(runs.map(of_run));
+}
+
+/** By how many percent compaction has fewer of them. */
+function reduction_of_steals({ vanilla, compaction }: Group): number {
+  return 100 - (steals_to_90(compaction) * 100) / Math.max(1, steals_to_90(vanilla));
 }
 
 /**
@@ -387,7 +396,7 @@ export function judge_machines(runs: readonly Run[]): Verdict[] {
   const [x86, x86_64, ppc64] = by('hugepages-at-rest', reduction_of_steals);
   if (x86 !== undefined && x86_64 !== undefined && ppc64 !== undefined) {
     const rule =
-      'reduction of direct steals in percent, mean over seeds: the first above the second';
+      'reduction of direct steals in percent, to 90 % of memory: the first above the second';
     verdicts.push(verdict('x86, x86_64', x86, x86_64, rule, x86 > x86_64));
     verdicts.push(verdict('x86_64, ppc64', x86_64, ppc64, rule, x86_64 > ppc64));
   }

@@ -110,7 +110,11 @@ test('between machines: the order of the reductions, and who gains most', () => 
   const add = (experiment: Cell['experiment'], machine: Cell['machine'], a: number, b: number) => {
     [a, b].forEach((value, i) => {
       const cell: Cell = { experiment, machine, setup: 'published', compaction: i === 1 };
-      runs.push(run(cell, 1, value, 100, { direct_steals: value }));
+      const steal = (target: number, direct_steals: number): Step =>
+        ({ target, counters: { direct_steals } }) as unknown as Step;
+      // What is stolen beyond 90 % of memory does not count; the most is stolen there by the best.
+      const steps = [steal(50, value / 2), steal(90, value / 2), steal(91, 1000 * i * (100 - b))];
+      runs.push({ ...run(cell, 1, value, 100, { direct_steals: value }), steps });
     });
   };
   add('hugepages-at-rest', 'x86', 100, 14);
