@@ -4,7 +4,8 @@
  * A name in core holds its directory and its inode in core; unused names go oldest use first, then
  * inodes without names, and with an inode the clean pages of its file. The files themselves stay:
  * looking a name up again takes new objects. A name that came onto the list is passed over once.
- * Linux: fs/dcache.c, fs/inode.c.
+ * Linux: fs/dcache.c, fs/inode.c. Differs: a batch of names is as long as it is asked for; 2.6.35
+ * divides it among all file systems and rounds each one's share up.
  */
 import { type Job, run_job } from '../../lib/kthread.ts';
 import { __GFP_FS } from '../../mm/gfp.ts';
