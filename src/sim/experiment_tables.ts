@@ -363,7 +363,7 @@ function ordinary_table(group: Group): Omit<GroupTable, 'name' | 'verdicts'> {
  * than 91.4 %: the steps beyond fail in either configuration, and what they reclaim before they give up (512
  * pages at least, 4096 on ppc64, and what is left to be swapped) tells nothing about compaction.
  */
-export function steals_to_90(runs: readonly Run[]): number {
+function steals_to_90(runs: readonly Run[]): number {
   const of_run = (run: Run): number =>
     run.steps
       .filter((step) => step.target * 10 <= run.attempted * 9)

@@ -10,6 +10,7 @@ import { global_page_state, NR_WRITEBACK } from '../../src/mm/vmstat.ts';
 import { Reads } from '../../src/sim/workloads/disk_time.ts';
 import { Journal } from '../../src/sim/workloads/journal.ts';
 import { first_file, KERNEL_TREE } from '../../src/sim/workloads/kernel_tree.ts';
+import { boot_for_experiment, SHELL } from '../../src/sim/workloads/prepare.ts';
 import { type Process, Scheduler } from '../../src/sim/workloads/scheduler.ts';
 
 const MIB = 2 ** 20;
@@ -153,4 +154,20 @@ test('a tree: every file belongs to a directory, 3.4 blocks each', () => {
   // 412 MB, and half a block more for each file.
   const mean = blocks / 1000;
   assert.ok(Math.abs(mean - (412e6 / KERNEL_TREE.files / 4096 + 0.5)) < 0.2, `${mean} blocks`);
+});
+
+test('on 32 bits a program has half of the variables, and the same text and stack', () => {
+  const program = (machine: 'x86' | 'x86_64') =>
+    boot_for_experiment({
+      machine,
+      compaction: true,
+      seed: 1,
+      memory: 128 * MIB,
+      swap: 0,
+      daemons: 0,
+    }).shell.image.program;
+  assert.deepEqual(program('x86_64'), SHELL);
+  const { data, bss, heap } = SHELL;
+  const halves = { data: Math.ceil(data / 2), bss: Math.ceil(bss / 2), heap: Math.ceil(heap / 2) };
+  assert.deepEqual(program('x86'), { ...SHELL, ...halves });
 });
